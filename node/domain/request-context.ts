@@ -1,0 +1,15 @@
+/**
+ * What every request carries through the house, over every hop, and into every log line.
+ */
+import type { RegionName } from './region.ts';
+
+export type RequestContext = {
+  /** `Fairway-Request-Id`: taken from the request or made. */
+  readonly requestId: string;
+  /** Aborts when the client has gone or the node stops. */
+  readonly signal: AbortSignal;
+  /** Who asks; `anonymous` where nobody said. Stands in the claims that a write makes. */
+  readonly principal: string;
+  /** The region that asks on behalf of its client: answer from what is here, and ask nobody (stops loops). */
+  readonly from?: RegionName;
+};

@@ -1,0 +1,64 @@
+/**
+ * The seam for bytes: committed blobs, verified and immutable, and uploads, which grow and may be read while they do.
+ *
+ * A commit verifies the digest over every byte, then fsync, rename, fsync of the folder: when it returns, the blob
+ * survives a crash. Uploads survive a restart with what was appended; the conformance suite is
+ * `test/suites/blob-store-suite.ts`.
+ */
+import type { Digest } from '#domain/digest.ts';
+
+/** Bytes `start` … `end`, both inclusive, as in HTTP. */
+export type ByteRange = { readonly start: number; readonly end: number };
+
+export type BlobStat = { readonly digest: Digest; readonly sizeBytes: number };
+
+export interface BlobStore {
+  /** `undefined` when the blob is not here. */
+  stat(digest: Digest): Promise<BlobStat | undefined>;
+  /**
+   * A stream of the range, or of the whole blob, in pieces of up to 256 KiB. `undefined` when it is not here.
+   * The stream ends with the signal's reason on abort and owns its file until it is consumed or returned.
+   */
+  read(
+    digest: Digest,
+    range: ByteRange | undefined,
+    signal: AbortSignal,
+  ): Promise<AsyncIterable<Uint8Array> | undefined>;
+  /** True when it was here. */
+  delete(digest: Digest): Promise<boolean>;
+  /** Every committed blob, in no order. */
+  list(): AsyncIterable<BlobStat>;
+  /** Begins an upload under a new, unguessable id. `scope` (a repository) must be named again to find it. */
+  startUpload(scope: string): Promise<Upload>;
+  /** The upload with this id in this scope, also after a restart; `undefined` when there is none. */
+  findUpload(scope: string, id: string): Promise<Upload | undefined>;
+}
+
+/** One caller at a time appends; a second one is refused with RegistryError BLOB_UPLOAD_INVALID (409). */
+export interface Upload {
+  readonly id: string;
+  /** Bytes appended so far. */
+  readonly sizeBytes: number;
+  /**
+   * Appends until the source ends; resolves to the new size. Bytes that arrived before a failing source are kept.
+   * @throws RegistryError SIZE_INVALID (413) past `maxBytes` in all; UnavailableError when the disk refuses.
+   */
+  append(source: AsyncIterable<Uint8Array>, options: AppendOptions): Promise<number>;
+  /** Bytes `start` … `end` (inclusive) of what was appended; also while it grows. */
+  read(range: ByteRange, signal: AbortSignal): AsyncIterable<Uint8Array>;
+  /**
+   * Verifies and makes it a blob; the upload is gone afterwards. Committing a digest that is already here succeeds.
+   * @throws RegistryError DIGEST_INVALID on a mismatch; the upload is then discarded.
+   */
+  commit(expected: Digest): Promise<BlobStat>;
+  /** Discards it; again is fine. */
+  abort(): Promise<void>;
+}
+
+export type AppendOptions = {
+  readonly signal: AbortSignal;
+  /** Limit of the upload's whole size. Default: none. */
+  readonly maxBytes?: number;
+  /** Called after each piece became readable, with the size so far: what readers of a growing upload wait for. */
+  readonly onProgress?: (sizeBytes: number) => void;
+};
