@@ -37,7 +37,7 @@ const PLACES: readonly { readonly what: string; readonly pattern: RegExp; readon
   {
     what: 'clocks, timers and chance',
     pattern:
-      /\b(?:Date\.now|new Date\(\)|performance\.now|setTimeout|setInterval|Math\.random|randomUUID|randomBytes)\b/,
+      /(?<![.\w])(?:Date\.now|new Date\(\)|performance\.now|setTimeout|setInterval|setImmediate|Math\.random|randomUUID|randomBytes)\b/,
     only: /^(?:node\/runtime|test|chaos)\//,
   },
   {

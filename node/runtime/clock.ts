@@ -13,6 +13,8 @@ export interface Clock {
   sleep(ms: number, signal: AbortSignal): Promise<void>;
   /** Calls back every `ms` until disposed; a tick that is late is not made up for. */
   every(ms: number, tick: () => void): Disposable;
+  /** Calls back once after `ms` unless disposed before. */
+  after(ms: number, callback: () => void): Disposable;
 }
 
 export const systemClock: Clock = {
@@ -22,6 +24,10 @@ export const systemClock: Clock = {
   every: (ms, tick) => {
     const timer = setInterval(tick, ms);
     return { [Symbol.dispose]: () => clearInterval(timer) };
+  },
+  after: (ms, callback) => {
+    const timer = setTimeout(callback, ms);
+    return { [Symbol.dispose]: () => clearTimeout(timer) };
   },
 };
 

@@ -1,0 +1,11 @@
+/** Every subcommand of `fairway`, in the order of its help. */
+import type { Command } from 'commander';
+import { registerNode } from './node.ts';
+import { registerStatus } from './status.ts';
+import { registerUp } from './up.ts';
+
+export function registerCommands(program: Command): void {
+  registerUp(program);
+  registerNode(program);
+  registerStatus(program);
+}

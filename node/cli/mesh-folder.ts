@@ -1,0 +1,134 @@
+/**
+ * What `fairway up` keeps on disk: below one data folder, the authority, the roster, and a folder per region with
+ * everything that its process may open. After this set-up a region never looks outside of its own folder.
+ *
+ *   <data>/roster.json            mesh id; region → number, never reused
+ *   <data>/authority/*.pem        the private authority; only the parent reads it
+ *   <data>/<region>/node.yaml     NodeConfig, written anew at each start
+ *   <data>/<region>/tls/*.pem     its key and certificate, and the authority's certificate
+ */
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { stringify } from 'yaml';
+import { z } from 'zod';
+import { parseRegionNumber, type RegionName, type RegionNumber } from '#domain/region.ts';
+import { createAuthority, issueCertificate } from '#mesh/transport/authority.ts';
+import type { Address } from '#node/config.ts';
+import { randomId, systemRandom } from '#runtime/random.ts';
+
+export type MeshRoster = {
+  readonly meshId: string;
+  readonly numbers: ReadonlyMap<RegionName, RegionNumber>;
+};
+
+/** Leaf certificates of a mesh on one machine; renewal is `fairway mesh`'s matter. */
+const CERTIFICATE_DAYS = 365;
+const AUTHORITY_CERTIFICATE = 'authority.pem';
+const rosterSchema = z.strictObject({ meshId: z.string(), regions: z.record(z.string(), z.number()) });
+
+/** Reads the roster, or begins one; new names get the next free number. @throws Error when the folder cannot be written. */
+export function openRoster(data: string, names: readonly RegionName[]): MeshRoster {
+  const file = join(data, 'roster.json');
+  const known = existsSync(file)
+    ? rosterSchema.parse(JSON.parse(readFileSync(file, 'utf8')))
+    : { meshId: randomId(systemRandom), regions: {} };
+  const numbers = new Map(
+    Object.entries(known.regions).map(([name, number]) => [name as RegionName, parseRegionNumber(number)]),
+  );
+  for (const name of names) {
+    if (!numbers.has(name)) numbers.set(name, parseRegionNumber(Math.max(0, ...numbers.values()) + 1));
+  }
+  const roster = { meshId: known.meshId, regions: Object.fromEntries(numbers) };
+  writeFileSync(file, `${JSON.stringify(roster, undefined, 2)}\n`);
+  return { meshId: known.meshId, numbers };
+}
+
+/** Makes the authority and the certificates that are not there yet. */
+export async function ensureCertificates(
+  data: string,
+  roster: MeshRoster,
+  names: readonly RegionName[],
+): Promise<void> {
+  const authority = await ensureAuthority(join(data, 'authority'), roster.meshId);
+  for (const region of names) {
+    const folder = join(data, region, 'tls');
+    const number = roster.numbers.get(region);
+    if (number === undefined || existsSync(join(folder, 'key.pem'))) continue;
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const issued = await issueCertificate(authority, {
+      meshId: roster.meshId,
+      region,
+      number,
+      hosts: ['localhost', '127.0.0.1'],
+      days: CERTIFICATE_DAYS,
+    });
+    writeFileSync(join(folder, AUTHORITY_CERTIFICATE), authority.certificatePem);
+    writeFileSync(join(folder, 'certificate.pem'), issued.certificatePem);
+    writeFileSync(join(folder, 'key.pem'), issued.keyPem, { mode: 0o600 });
+  }
+}
+
+async function ensureAuthority(folder: string, meshId: string) {
+  const [certificate, key] = [join(folder, AUTHORITY_CERTIFICATE), join(folder, 'key.pem')];
+  if (existsSync(key)) {
+    return { certificatePem: readFileSync(certificate, 'utf8'), keyPem: readFileSync(key, 'utf8') };
+  }
+  const authority = await createAuthority({ meshId });
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  writeFileSync(certificate, authority.certificatePem);
+  writeFileSync(key, authority.keyPem, { mode: 0o600 });
+  return authority;
+}
+
+export type RegionFile = {
+  readonly name: RegionName;
+  readonly number: RegionNumber;
+  readonly listen: {
+    readonly registry: Address;
+    readonly management: Address;
+    readonly mesh: Address;
+    readonly peer: Address;
+  };
+  readonly peers: readonly {
+    readonly name: RegionName;
+    readonly number: RegionNumber;
+    readonly mesh: Address;
+    readonly peer: Address;
+  }[];
+};
+
+/** Writes a region's NodeConfig; paths in it are relative to its folder, so that the folder can be moved. */
+export function writeNodeConfig(data: string, meshId: string, region: RegionFile): string {
+  const folder = join(data, region.name);
+  const file = join(folder, 'node.yaml');
+  const document = {
+    apiVersion: 'fairway/v1',
+    kind: 'NodeConfig',
+    metadata: { name: region.name },
+    spec: {
+      meshId,
+      number: region.number,
+      data: '.',
+      listen: {
+        registry: addressText(region.listen.registry),
+        management: addressText(region.listen.management),
+        mesh: addressText(region.listen.mesh),
+        peer: addressText(region.listen.peer),
+      },
+      tls: { authority: 'tls/authority.pem', certificate: 'tls/certificate.pem', key: 'tls/key.pem' },
+      peers: region.peers.map((peer) => ({
+        name: peer.name,
+        number: peer.number,
+        mesh: addressText(peer.mesh),
+        peer: addressText(peer.peer),
+      })),
+    },
+  };
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(file, `# Written by fairway up at each start.\n${stringify(document)}`);
+  return file;
+}
+
+export function addressText(address: Address): string {
+  return `${address.host}:${address.port}`;
+}

@@ -1,0 +1,14 @@
+/** `fairway node`: one region's process, described by a NodeConfig file. */
+import type { Command } from 'commander';
+
+export function registerNode(program: Command): void {
+  program
+    .command('node')
+    .description('run one region, described by a "kind: NodeConfig" file, until SIGTERM or Ctrl-C')
+    .requiredOption('--config <file>', 'the NodeConfig file')
+    .addHelpText('after', '\nExamples:\n  fairway node --config .fairway/eu-west/node.yaml')
+    .action(async (options: { readonly config: string }) => {
+      const { runNode } = await import('#node/main.ts');
+      process.exitCode = await runNode(options.config);
+    });
+}

@@ -1,0 +1,170 @@
+/**
+ * Configuration: the only reader of environment and configuration files.
+ *
+ * A node is described by a `kind: NodeConfig` document, a mesh on one machine by `kind: MeshConfig`. Both are YAML,
+ * parsed like policies, with file, line and column in every error. Flag over `FAIRWAY_*` over file over default.
+ */
+import { readFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { z } from 'zod';
+import { parseRegionName, parseRegionNumber, type RegionName, type RegionNumber } from '#domain/region.ts';
+import type { SecretSource } from '#policies/model.ts';
+import type { LogLevel } from '#runtime/log.ts';
+import { parseConfigDocument } from './config-document.ts';
+
+export type Address = { readonly host: string; readonly port: number };
+
+export type NodeConfig = {
+  readonly meshId: string;
+  readonly region: { readonly name: RegionName; readonly number: RegionNumber };
+  /** The region's own folder; no other process may use it. */
+  readonly data: string;
+  readonly registry: Address;
+  readonly management: Address;
+  /** gRPC between regions, mutual TLS. */
+  readonly mesh: Address;
+  /** Blobs between regions, HTTPS with mutual TLS. */
+  readonly peer: Address;
+  /** PEM files. */
+  readonly tls: { readonly authority: string; readonly certificate: string; readonly key: string };
+  readonly peers: readonly PeerConfig[];
+  readonly log: LogLevel;
+};
+
+/** How this node reaches another region. */
+export type PeerConfig = {
+  readonly name: RegionName;
+  readonly number: RegionNumber;
+  readonly mesh: Address;
+  readonly peer: Address;
+};
+
+export type MeshConfig = {
+  readonly regions: readonly RegionName[];
+  readonly links: readonly LinkConfig[];
+};
+
+/** The pretended distance between two regions, the same both ways. */
+export type LinkConfig = {
+  readonly between: readonly [RegionName, RegionName];
+  /** Added round trip in ms; 0 adds none. */
+  readonly rttMs: number;
+  /** Megabits per second each way; 0 is unlimited. */
+  readonly mbps: number;
+};
+
+const region = z.string().transform((text, context) => checked(() => parseRegionName(text), context));
+const number = z.number().transform((value, context) => checked(() => parseRegionNumber(value), context));
+const address = z
+  .string()
+  .regex(/^(?:[^:\s]+|\[[0-9a-f:]+\]):\d{1,5}$/, 'expected host:port')
+  .transform((text) => {
+    const colon = text.lastIndexOf(':');
+    return { host: text.slice(0, colon).replaceAll(/[[\]]/g, ''), port: Number(text.slice(colon + 1)) };
+  });
+const apiVersion = z.literal('fairway/v1');
+
+const nodeSchema = z.strictObject({
+  apiVersion,
+  kind: z.literal('NodeConfig'),
+  metadata: z.strictObject({ name: region }),
+  spec: z.strictObject({
+    meshId: z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'expected up to 63 of a-z, 0-9 and "-"'),
+    number,
+    data: z.string().min(1),
+    listen: z.strictObject({ registry: address, management: address, mesh: address, peer: address }),
+    tls: z.strictObject({ authority: z.string(), certificate: z.string(), key: z.string() }),
+    peers: z.array(z.strictObject({ name: region, number, mesh: address, peer: address })).default([]),
+    log: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
+  }),
+});
+
+const meshSchema = z.strictObject({
+  apiVersion,
+  kind: z.literal('MeshConfig'),
+  metadata: z.strictObject({ name: z.string() }),
+  spec: z.strictObject({
+    regions: z
+      .array(z.strictObject({ name: region }))
+      .min(1)
+      .max(99),
+    links: z
+      .array(
+        z.strictObject({
+          between: z.tuple([region, region]),
+          rttMs: z.number().min(0).max(10_000).default(0),
+          mbps: z.number().min(0).max(100_000).default(0),
+        }),
+      )
+      .default([]),
+  }),
+});
+
+/**
+ * Paths inside the file are relative to its folder. `FAIRWAY_LOG` overrides the level.
+ * @throws PolicyProblems with file, line and column; Error when the file cannot be read.
+ */
+export function readNodeConfig(file: string): NodeConfig {
+  const { metadata, spec } = parseConfigDocument(readConfigFile(file), file, nodeSchema);
+  const folder = dirname(resolve(file));
+  const inFolder = (path: string) => resolve(folder, path);
+  return {
+    meshId: spec.meshId,
+    region: { name: metadata.name, number: spec.number },
+    data: inFolder(spec.data),
+    ...spec.listen,
+    tls: {
+      authority: inFolder(spec.tls.authority),
+      certificate: inFolder(spec.tls.certificate),
+      key: inFolder(spec.tls.key),
+    },
+    peers: spec.peers,
+    log: nodeSchema.shape.spec.shape.log.catch(spec.log).parse(process.env['FAIRWAY_LOG'] ?? spec.log),
+  };
+}
+
+/** @throws PolicyProblems; Error when the file cannot be read, or a link names no region of the file. */
+export function readMeshConfig(file: string): MeshConfig {
+  const { spec } = parseConfigDocument(readConfigFile(file), file, meshSchema);
+  const regions = spec.regions.map((entry) => entry.name);
+  const twice = regions.find((name, position) => regions.indexOf(name) !== position);
+  if (twice !== undefined) throw new Error(`${file}: region ${twice} is listed twice`);
+  for (const { between } of spec.links) {
+    const unknown = between.find((name) => !regions.includes(name));
+    if (unknown !== undefined)
+      throw new Error(`${file}: a link names ${unknown}, which is no region of this file`);
+  }
+  return { regions, links: spec.links };
+}
+
+function readConfigFile(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (cause) {
+    throw new Error(`cannot read ${file}: ${cause instanceof Error ? cause.message : cause}`, { cause });
+  }
+}
+
+/** The value of a secret in this region. @throws Error naming the variable or file that is missing. */
+export function resolveSecret(source: SecretSource): string {
+  if ('value' in source) return source.value;
+  if ('file' in source) return readConfigFile(source.file).trimEnd();
+  const value = process.env[source.env];
+  if (value === undefined)
+    throw new Error(`the environment variable ${source.env} is not set in this region`);
+  return value;
+}
+
+/** The management token given by the environment, for `fairway --server`. */
+export function tokenFromEnvironment(): string | undefined {
+  return process.env['FAIRWAY_TOKEN'];
+}
+
+function checked<Value>(parse: () => Value, context: z.RefinementCtx): Value {
+  try {
+    return parse();
+  } catch (cause) {
+    context.addIssue({ code: 'custom', message: cause instanceof Error ? cause.message : String(cause) });
+    return z.NEVER;
+  }
+}

@@ -1,0 +1,30 @@
+/**
+ * What a test needs beyond Node: programs on PATH, root. Where CI is set a missing one is a failure; elsewhere the
+ * test is skipped, and the run names it with its reason at the end.
+ */
+import { accessSync, constants } from 'node:fs';
+import { delimiter, join } from 'node:path';
+
+/**
+ * `{ skip }` for node:test: false when everything is there, the reason when something is missing.
+ * @throws Error in CI when something is missing.
+ */
+export function requires(...programs: readonly string[]): { readonly skip: string | false } {
+  const missing = programs.filter((program) => !isThere(program));
+  if (missing.length === 0) return { skip: false };
+  const reason = `needs ${missing.join(', ')} (see .ci/run for the packages)`;
+  if (process.env['CI'] !== undefined) throw new Error(`in CI this is a failure: ${reason}`);
+  return { skip: reason };
+}
+
+function isThere(program: string): boolean {
+  if (program === 'root') return process.getuid?.() === 0;
+  return (process.env['PATH'] ?? '').split(delimiter).some((folder) => {
+    try {
+      accessSync(join(folder, program), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
