@@ -29,7 +29,7 @@ export async function runNode(configFile: string): Promise<number> {
     if (process.send === undefined) process.stderr.write(`fairway: ${messageOf(thrown)}\n`);
     return 1;
   } finally {
-    if (process.connected) process.disconnect();
+    if (process.connected) process.disconnect?.();
   }
   return 0;
 }

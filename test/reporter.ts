@@ -5,34 +5,45 @@
 import { relative } from 'node:path';
 import type { TestEvent } from 'node:test/reporters';
 
-type Counts = { passed: number; failed: number; skipped: number; durationMs: number };
+type Outcome = 'passed' | 'failed' | 'skipped';
+type Counts = Record<Outcome, number> & { durationMs: number };
+type Result = Extract<TestEvent, { readonly type: 'test:pass' | 'test:fail' }>;
 
 async function* report(source: AsyncIterable<TestEvent>): AsyncGenerator<string> {
   const files = new Map<string, Counts>();
   const skipped: string[] = [];
-  const total: Counts = { passed: 0, failed: 0, skipped: 0, durationMs: 0 };
+  const total = noCounts();
   for await (const event of source) {
     if (event.type === 'test:stderr' || event.type === 'test:stdout') yield event.data.message;
-    if (event.type !== 'test:pass' && event.type !== 'test:fail') continue;
-    const { data } = event;
-    if (data.details.type === 'suite') continue;
-    const file = relative(process.cwd(), data.file ?? '');
-    const counts = files.get(file) ?? { passed: 0, failed: 0, skipped: 0, durationMs: 0 };
+    if ((event.type !== 'test:pass' && event.type !== 'test:fail') || event.data.details.type === 'suite')
+      continue;
+    const file = relative(process.cwd(), event.data.file ?? '');
+    const outcome = outcomeOf(event);
+    const counts = files.get(file) ?? noCounts();
     files.set(file, counts);
-    const outcome = event.type === 'test:fail' ? 'failed' : data.skip === undefined ? 'passed' : 'skipped';
-    for (const sum of [counts, total]) {
-      sum[outcome] += 1;
-      sum.durationMs += data.nesting === 0 ? data.details.duration_ms : 0;
-    }
-    if (outcome === 'skipped')
-      skipped.push(`${file}: ${data.name}: ${data.skip === true ? 'no reason given' : data.skip}`);
+    for (const sum of [counts, total]) add(sum, outcome, event);
+    if (outcome === 'skipped') skipped.push(`${file}: ${event.data.name}: ${event.data.skip}`);
     if (event.type === 'test:fail')
-      yield `not ok  ${file}: ${data.name}\n${indented(event.data.details.error)}\n`;
+      yield `not ok  ${file}: ${event.data.name}\n${indented(event.data.details.error)}\n`;
   }
   for (const [file, counts] of [...files].sort(([a], [b]) => (a < b ? -1 : 1))) yield fileLine(file, counts);
   if (skipped.length > 0)
     yield `\nNot run on this machine:\n${skipped.map((line) => `  ${line}\n`).join('')}`;
   yield `\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped\n`;
+}
+
+function noCounts(): Counts {
+  return { passed: 0, failed: 0, skipped: 0, durationMs: 0 };
+}
+
+function outcomeOf(event: Result): Outcome {
+  if (event.type === 'test:fail') return 'failed';
+  return event.data.skip === undefined ? 'passed' : 'skipped';
+}
+
+function add(counts: Counts, outcome: Outcome, event: Result): void {
+  counts[outcome] += 1;
+  if (event.data.nesting === 0) counts.durationMs += event.data.details.duration_ms;
 }
 
 function fileLine(file: string, counts: Counts): string {

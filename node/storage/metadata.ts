@@ -52,6 +52,8 @@ export interface ManifestRows {
   find(digest: Digest): Promise<ManifestRow | undefined>;
   /** Stores bytes and references (parsed by `domain/manifest`), for content that no claim of ours announces. Safe to repeat. */
   record(repository: RepositoryName, manifest: ManifestRow): Promise<void>;
+  /** True when the manifest was recorded in, or announced for, this repository. */
+  isLinked(repository: RepositoryName, digest: Digest): Promise<boolean>;
   /** Its direct references, in manifest order. */
   references(digest: Digest): Promise<readonly ReferenceRow[]>;
   /** Manifests of the repository with this subject, ordered by digest. */
@@ -118,7 +120,10 @@ export type ClaimKey = { readonly kind: number; readonly repository: string; rea
 
 export type ViewRow = ClaimKey & {
   readonly live: boolean;
-  /** The winner's value; empty when nothing is live. */
+  /**
+   * The winner's value; empty when nothing is live. Of a tag: `digestToBytes` of its digest. Of a manifest:
+   * `domain/manifest-summary`. Of a policy: its YAML document in UTF-8.
+   */
   readonly value: Uint8Array;
   /** The winner's dot (of the newest covering delete, when nothing is live). */
   readonly dot: Dot;
@@ -218,7 +223,10 @@ export type ClaimCommit =
 
 /** Durable work of this region: what must be copied here because a policy says so. */
 export interface TaskRows {
-  /** Adds what is not there yet (one row per policy, repository and digest); a finished row is reopened. */
+  /**
+   * Adds what is not there yet (one row per policy, repository and digest). A row that is done or parked is queued
+   * again, its attempts forgotten; one that is queued or running is left alone.
+   */
   enqueue(tasks: readonly NewTask[]): Promise<void>;
   /** Takes up to `limit` due tasks for `leaseMs`. An expired lease makes a task due again. */
   lease(request: {
@@ -226,7 +234,9 @@ export interface TaskRows {
     readonly leaseMs: number;
     readonly limit: number;
   }): Promise<readonly TaskRow[]>;
-  /** Ends a leased task: done, due again at `retryAtMs`, or parked with its reason. */
+  /** Extends the leases of tasks that are still running; those that are not are left alone. */
+  renew(ids: readonly number[], untilMs: number): Promise<void>;
+  /** Ends a leased task: done, due again at `retryAtMs`, or parked with its reason. A task that is gone is left gone. */
   settle(id: number, outcome: TaskOutcome): Promise<void>;
   list(filter: {
     readonly states: readonly TaskState[];
@@ -255,7 +265,8 @@ export type TaskRow = NewTask & {
   readonly changedMs: number;
 };
 export type TaskOutcome =
-  | { readonly state: 'done'; readonly bytes: number; readonly nowMs: number }
+  /** `reason`: why there was nothing to do. */
+  | { readonly state: 'done'; readonly bytes: number; readonly reason?: string; readonly nowMs: number }
   | { readonly state: 'queued'; readonly retryAtMs: number; readonly reason: string; readonly nowMs: number }
   | { readonly state: 'parked'; readonly reason: string; readonly nowMs: number };
 
@@ -263,6 +274,8 @@ export type TaskOutcome =
 export interface CachedTagRows {
   get(repository: RepositoryName, tag: string): Promise<CachedTagRow | undefined>;
   put(row: CachedTagRow): Promise<void>;
+  /** Forgets a tag that the upstream no longer has, so that it is not served when the upstream is down. Again is fine. */
+  remove(repository: RepositoryName, tag: string): Promise<void>;
   list(repository: RepositoryName, after: string, limit: number): Promise<readonly CachedTagRow[]>;
 }
 

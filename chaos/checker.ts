@@ -1,0 +1,262 @@
+/**
+ * Holds a run against the invariants: what a commit changed, in the moment in which it became durable; what a client
+ * is told, when it is told; and everything at the end. The first violation is kept, and ends the run.
+ */
+import type { Dot } from '#domain/dot.ts';
+import type { RegionNumber } from '#domain/region.ts';
+import type { ClaimEvent, Output } from '#mesh/claims/step.ts';
+import type { ClaimBatch, ClaimKey } from '#storage/metadata.ts';
+import { type Committed, type HeldClaim, keyText } from './claim-store.ts';
+import {
+  type InvariantName,
+  i1AcknowledgedIsKept,
+  i1StandingIsVisible,
+  i2DeletedStaysDeleted,
+  i3ExactCopiesAreEqual,
+  i3SameBytes,
+  i4OneDotOneContent,
+  i5CursorsOnlyGrow,
+  i6ViewFollowsFromClaims,
+  i11TagsVanishByDeletesOnly,
+  i12StateIsBounded,
+  i13BecomesEqual,
+  i15OnlyTrueBytes,
+  type KeyState,
+  type Violation,
+} from './invariants.ts';
+import type { KnownClaim, Ledger } from './ledger.ts';
+import type { RegionProcess, Watcher } from './region-process.ts';
+import type { Mark, Trace } from './trace.ts';
+
+export type CheckerDeps = { readonly ledger: Ledger; readonly trace: Trace; readonly nowUs: () => number };
+
+/** A claim that an acknowledged write must have made. */
+export type Expected = {
+  readonly key: ClaimKey;
+  readonly live: boolean;
+  readonly value: Uint8Array | undefined;
+};
+
+/** Far above what a healthy run reaches (tens), far below what a leak reaches in its seconds of virtual time. */
+const PENDING_MAX = 256;
+const OUTPUTS_MAX = 2_000;
+const DELTA_BYTES_MAX = 512 * 1024;
+const DELTA_CLAIMS_MAX = 1_000;
+const EVENT_MARKS: Readonly<Record<ClaimEvent['event'], Mark>> = {
+  conflict: 'conflicts',
+  'refused-delta': 'refused deltas',
+  gap: 'gaps',
+};
+
+export class Checker implements Watcher {
+  readonly #deps: CheckerDeps;
+  /** `region key` → the newest sequence number that a client of that region was told of. */
+  readonly #acknowledged = new Map<string, number>();
+  #violation: Violation | undefined;
+
+  constructor(deps: CheckerDeps) {
+    this.#deps = deps;
+  }
+
+  get violation(): Violation | undefined {
+    return this.#violation;
+  }
+
+  committed(process: RegionProcess, batch: ClaimBatch, committed: Committed): void {
+    const { ledger, trace } = this.#deps;
+    for (const claim of committed.foreign) this.#foreignApplied(process, claim);
+    for (const [position, claim] of committed.own.entries()) {
+      const time = committed.times[position];
+      if (time === undefined) continue;
+      this.#hold('I4', i4OneDotOneContent(claim, ledger.recordOwn(claim, time)));
+      trace.mix(claim.dot.region, claim.dot.sequence, claim.hash);
+      trace.tell(this.#deps.nowUs(), () => this.#tellOwn(claim));
+    }
+    this.#cursorsRaised(process, batch, committed);
+    const before = new Map(batch.views.map((view, at) => [keyText(view), committed.viewsBefore[at]]));
+    for (const { key } of batch.guards) {
+      const state = this.#stateOf(process, key);
+      this.#hold('I11', i11TagsVanishByDeletesOnly(state, before.get(keyText(key)) ?? state.view));
+      this.#checkKey(state);
+    }
+  }
+
+  stepped(process: RegionProcess, outputs: readonly Output[]): void {
+    const { region, pending } = process;
+    this.#hold(
+      'I12',
+      i12StateIsBounded(region, { what: 'outputs at once', count: outputs.length, most: OUTPUTS_MAX }),
+    );
+    this.#hold(
+      'I12',
+      i12StateIsBounded(region, { what: 'reads and commits under way', count: pending, most: PENDING_MAX }),
+    );
+    for (const output of outputs) {
+      if (output.output === 'event') this.#deps.trace.mark(EVENT_MARKS[output.event.event]);
+      if (output.output !== 'send' || output.message.type !== 'delta') continue;
+      const { claims } = output.message;
+      const sizeBytes = claims.reduce(
+        (sum, claim) => sum + claim.bytes.length + (claim.manifest?.bytes.length ?? 0),
+        0,
+      );
+      this.#hold(
+        'I12',
+        i12StateIsBounded(region, {
+          what: 'claims in a delta',
+          count: claims.length,
+          most: DELTA_CLAIMS_MAX,
+        }),
+      );
+      this.#hold(
+        'I12',
+        i12StateIsBounded(region, { what: 'bytes in a delta', count: sizeBytes, most: DELTA_BYTES_MAX }),
+      );
+    }
+  }
+
+  threw(process: RegionProcess, reason: string): void {
+    this.#hold('assertion', `the step of region ${process.region} threw: ${reason}`);
+  }
+
+  /** A client was told that its write is on stable storage, its last claim under `dot`. */
+  acknowledged(process: RegionProcess, dot: Dot, expected: readonly Expected[]): void {
+    for (const [position, wanted] of expected.entries()) {
+      const sequence = dot.sequence - expected.length + 1 + position;
+      const claim = this.#deps.ledger.find({ ...dot, sequence });
+      const text = `${process.region} ${keyText(wanted.key)}`;
+      if (claim?.dot.region === process.region && isAsAsked(claim, wanted)) {
+        this.#acknowledged.set(text, Math.max(sequence, this.#acknowledged.get(text) ?? 0));
+      } else if (expected.length > 1 || wanted.live || process.store.views.get(keyText(wanted.key))?.live) {
+        // A delete of what is not there may make no claim; everything else must have made its own.
+        const what = claim === undefined ? 'is not on stable storage' : 'says something else';
+        this.#hold('I1', `region ${text} was acknowledged, and its claim ${sequence} ${what}`);
+      }
+      this.#checkKey(this.#stateOf(process, wanted.key));
+    }
+  }
+
+  /** True when every region holds exactly what every other has. */
+  isEqual(processes: readonly RegionProcess[]): boolean {
+    return this.#behind(processes).length === 0;
+  }
+
+  /** Everything, at the end of the second phase. `unanswered`: writes whose clients still wait. */
+  finish(processes: readonly RegionProcess[], unanswered: number, afterMs: number): void {
+    const differences = this.#behind(processes).concat(
+      unanswered > 0 ? [`${unanswered} writes were never answered`] : [],
+    );
+    this.#hold('I13', i13BecomesEqual(differences, afterMs));
+    if (this.#violation !== undefined) return;
+    for (const process of processes) {
+      for (const view of process.store.views.values()) this.#checkKey(this.#stateOf(process, view));
+      for (const origin of processes) this.#compareCopies(process, origin);
+    }
+    this.#hold('I13', i13BecomesEqual(differentViews(processes), afterMs));
+  }
+
+  #foreignApplied(process: RegionProcess, held: HeldClaim): void {
+    const truth = this.#deps.ledger.find(held.dot);
+    this.#hold('I15', i15OnlyTrueBytes(held, truth));
+    if (truth !== undefined) this.#deps.ledger.recordForeign(process.region, truth);
+  }
+
+  #cursorsRaised(process: RegionProcess, batch: ClaimBatch, { cursorsBefore }: Committed): void {
+    const { ledger, trace } = this.#deps;
+    const { region, store } = process;
+    for (const [position, after] of batch.cursors.entries()) {
+      const before = cursorsBefore[position];
+      this.#hold('I5', i5CursorsOnlyGrow(region, { before, after, head: ledger.head(after) }));
+      const held = store.originMap(after) ?? { count: 0, sum: 0 };
+      const truth = ledger.fingerprint(after, after.safe);
+      this.#hold('I3', i3ExactCopiesAreEqual({ region, cursor: after, held }, truth));
+      if (after.safe < after.have) trace.mark('inexact copies');
+      trace.mix(region, after.region, after.have, after.safe);
+      trace.tell(this.#deps.nowUs(), () => {
+        const claims = batch.foreign.map((claim) => claim.dot.sequence).join(',');
+        return `${region} holds ${after.region} up to ${after.have}, safe ${after.safe} (applied: ${claims || 'none'})`;
+      });
+    }
+  }
+
+  #checkKey(state: KeyState): void {
+    const acknowledged = this.#acknowledged.get(`${state.region} ${keyText(state.key)}`) ?? 0;
+    this.#hold('I1', i1AcknowledgedIsKept(state, acknowledged));
+    this.#hold('I2', i2DeletedStaysDeleted(state));
+    this.#hold('I1', i1StandingIsVisible(state));
+    this.#hold('I6', i6ViewFollowsFromClaims(state));
+  }
+
+  #stateOf(process: RegionProcess, key: ClaimKey): KeyState {
+    const { ledger } = this.#deps;
+    const stored = process.store
+      .claimsOf(key)
+      .map((held) => ledger.find(held.dot))
+      .filter((claim): claim is KnownClaim => claim !== undefined);
+    const { region, store } = process;
+    const view = store.views.get(keyText(key));
+    return { region, key, view, stored, knowledge: ledger.knowledge(region, key) };
+  }
+
+  #behind(processes: readonly RegionProcess[]): string[] {
+    return processes.flatMap((process) =>
+      processes
+        .filter((origin) => origin !== process)
+        .flatMap((origin) => {
+          const head = origin.store.origin.sequence;
+          const { have, safe } = process.store.cursor(origin.store.origin) ?? { have: 0, safe: 0 };
+          if (have === head && safe === head) return [];
+          return [`region ${process.region} holds ${origin.region} up to ${have}, safe ${safe}, of ${head}`];
+        }),
+    );
+  }
+
+  #compareCopies(process: RegionProcess, origin: RegionProcess): void {
+    const truth = origin.store.originMap(origin.store.origin);
+    const copy = process.store.originMap(origin.store.origin);
+    if (truth === undefined && copy === undefined) return;
+    const nothing = { bySequence: new Map(), count: 0, sum: 0 };
+    const what = `region ${process.region}'s copy of ${origin.region}`;
+    this.#hold('I3', i3SameBytes(copy ?? nothing, truth ?? nothing, what));
+  }
+
+  #tellOwn(claim: HeldClaim): string {
+    const { live = false, context = [] } = this.#deps.ledger.find(claim.dot) ?? {};
+    const replaces = context.map((dot) => `${dot.region}.${dot.sequence}`).join(' ');
+    const { region, sequence } = claim.dot;
+    return `${region} commits ${region}.${sequence} ${live ? 'sets' : 'deletes'} ${keyText(claim.key)} [${replaces}]`;
+  }
+
+  #hold(invariant: InvariantName, what: string | undefined): void {
+    if (what !== undefined) this.#violation ??= { invariant, what };
+  }
+}
+
+function isAsAsked(claim: KnownClaim, { key, live, value }: Expected): boolean {
+  if (keyText(claim.key) !== keyText(key) || claim.live !== live) return false;
+  return value === undefined || Buffer.compare(claim.value, value) === 0;
+}
+
+/** Regions that know the same claims must show the same. */
+function differentViews([first, ...others]: readonly RegionProcess[]): readonly string[] {
+  if (first === undefined) return [];
+  const told = (process: RegionProcess, region: RegionNumber) =>
+    `regions ${first.region} and ${region} show ${process.store.views.size} keys`;
+  return others.flatMap((other) => {
+    const differing = [...first.store.views.values()].filter((view) => {
+      const theirs = other.store.views.get(keyText(view));
+      return theirs === undefined || viewText(view) !== viewText(theirs);
+    });
+    const sizes = first.store.views.size === other.store.views.size ? [] : [told(other, other.region)];
+    return sizes.concat(
+      differing.map(
+        (view) => `regions ${first.region} and ${other.region} show ${keyText(view)} differently`,
+      ),
+    );
+  });
+}
+
+function viewText(view: object): string {
+  return JSON.stringify(view, (_, value) =>
+    value instanceof Uint8Array ? Buffer.from(value).toString('hex') : value,
+  );
+}

@@ -1,0 +1,146 @@
+/**
+ * The model: what is true, kept apart from the core under test. It records every claim in the moment in which it
+ * becomes durable at its origin, together with what that region had seen of the same key until then: directly, or
+ * through what others had seen. From this follows which claims a region must consider replaced, without a look at
+ * the contexts that the core wrote. It also keeps a fingerprint of each origin's map after every sequence number.
+ *
+ * It holds one epoch a region: nothing in these simulations restores a backup.
+ */
+import type { HybridTime } from '#domain/hybrid-time.ts';
+import type { RegionNumber } from '#domain/region.ts';
+import type { ClaimKey } from '#storage/metadata.ts';
+import { type HeldClaim, keyText, originText } from './claim-store.ts';
+
+/** The newest sequence number by origin, of one key. */
+export type Past = ReadonlyMap<RegionNumber, number>;
+
+/** What the core's own codec reads from a claim's bytes, reduced to what is checked. */
+export type ReadClaim = {
+  readonly live: boolean;
+  readonly value: Uint8Array;
+  readonly principal: string;
+  /** The claims that it says it replaces. */
+  readonly context: readonly { readonly region: RegionNumber; readonly sequence: number }[];
+};
+
+export type KnownClaim = HeldClaim &
+  ReadClaim & {
+    readonly time: HybridTime;
+    /** What its region had seen of the key when it was committed. */
+    readonly saw: Past;
+  };
+
+/** What one region has applied of one key. */
+export type Knowledge = {
+  /** Every claim that it knows of, directly or through others. */
+  readonly seen: Past;
+  /** What the applied claims have replaced; nothing of it may ever be visible again. */
+  readonly replaced: Past;
+  /** The part of it that deletes replaced. */
+  readonly deleted: Past;
+};
+
+export type Fingerprint = { readonly count: number; readonly sum: number };
+
+type MutableKnowledge = {
+  readonly seen: Map<RegionNumber, number>;
+  readonly replaced: Map<RegionNumber, number>;
+  readonly deleted: Map<RegionNumber, number>;
+};
+type OriginHistory = {
+  readonly claims: KnownClaim[];
+  readonly newest: Map<string, KnownClaim>;
+  readonly fingerprints: Fingerprint[];
+};
+
+export class Ledger {
+  readonly #read: (bytes: Uint8Array) => ReadClaim;
+  readonly #origins = new Map<string, OriginHistory>();
+  readonly #knowledge = new Map<string, MutableKnowledge>();
+
+  constructor(read: (bytes: Uint8Array) => ReadClaim) {
+    this.#read = read;
+  }
+
+  /** A claim became durable at its origin. Answers what already stands under its dot, instead of recording it. */
+  recordOwn(held: HeldClaim, time: HybridTime): KnownClaim | undefined {
+    const history = this.#history(held);
+    const earlier = history.claims[held.dot.sequence - 1];
+    if (earlier !== undefined) return earlier;
+    const knowledge = this.#knowledgeOf(held.dot.region, held.key);
+    const claim: KnownClaim = {
+      ...held,
+      ...this.#read(held.bytes),
+      time,
+      saw: new Map(knowledge.seen),
+    };
+    history.claims.push(claim);
+    const former = history.newest.get(keyText(held.key));
+    history.newest.set(keyText(held.key), claim);
+    const last = history.fingerprints.at(-1) ?? { count: 0, sum: 0 };
+    history.fingerprints.push({
+      count: last.count + (former === undefined ? 1 : 0),
+      sum: (last.sum + held.hash - (former?.hash ?? 0)) >>> 0,
+    });
+    learn(knowledge, claim);
+    return undefined;
+  }
+
+  /** A region applied another's claim. */
+  recordForeign(region: RegionNumber, claim: KnownClaim): void {
+    learn(this.#knowledgeOf(region, claim.key), claim);
+  }
+
+  find(dot: HeldClaim['dot']): KnownClaim | undefined {
+    return this.#origins.get(originText(dot))?.claims[dot.sequence - 1];
+  }
+
+  knowledge(region: RegionNumber, key: ClaimKey): Knowledge {
+    return this.#knowledgeOf(region, key);
+  }
+
+  /** The origin's map as it was right after `sequence`; `undefined` when it never came that far. */
+  fingerprint(origin: { readonly region: RegionNumber; readonly epoch: string }, sequence: number) {
+    if (sequence === 0) return { count: 0, sum: 0 };
+    return this.#origins.get(originText(origin))?.fingerprints[sequence - 1];
+  }
+
+  /** The last sequence number that is durable at the origin. */
+  head(origin: { readonly region: RegionNumber; readonly epoch: string }): number {
+    return this.#origins.get(originText(origin))?.claims.length ?? 0;
+  }
+
+  #history({ dot }: HeldClaim): OriginHistory {
+    const text = originText(dot);
+    const history = this.#origins.get(text) ?? { claims: [], newest: new Map(), fingerprints: [] };
+    this.#origins.set(text, history);
+    return history;
+  }
+
+  #knowledgeOf(region: RegionNumber, key: ClaimKey): MutableKnowledge {
+    const text = `${region} ${keyText(key)}`;
+    const known = this.#knowledge.get(text) ?? { seen: new Map(), replaced: new Map(), deleted: new Map() };
+    this.#knowledge.set(text, known);
+    return known;
+  }
+}
+
+/** True when the past includes the claim. */
+export function includes(past: Past, { dot }: Pick<HeldClaim, 'dot'>): boolean {
+  return (past.get(dot.region) ?? 0) >= dot.sequence;
+}
+
+function learn(knowledge: MutableKnowledge, claim: KnownClaim): void {
+  join(knowledge.seen, claim.saw);
+  raise(knowledge.seen, claim.dot.region, claim.dot.sequence);
+  join(knowledge.replaced, claim.saw);
+  if (!claim.live) join(knowledge.deleted, claim.saw);
+}
+
+function join(into: Map<RegionNumber, number>, from: Past): void {
+  for (const [region, sequence] of from) raise(into, region, sequence);
+}
+
+function raise(into: Map<RegionNumber, number>, region: RegionNumber, sequence: number): void {
+  if ((into.get(region) ?? 0) < sequence) into.set(region, sequence);
+}

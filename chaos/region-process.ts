@@ -1,0 +1,212 @@
+/**
+ * One region on virtual time: the production step between a simulated disk, network and clock. Like the real driver
+ * it holds no decisions; unlike it, it can be killed between any two events, paused, and started again from what is
+ * on its disk.
+ */
+import { messageOf } from '#domain/errors.ts';
+import type { RegionNumber } from '#domain/region.ts';
+import type { Message } from '#mesh/claims/message.ts';
+import type { Input, Output, StepStart } from '#mesh/claims/step.ts';
+import type { ClaimBatch } from '#storage/metadata.ts';
+import type { ClaimStore, Committed } from './claim-store.ts';
+import type { SkewedClock } from './clock.ts';
+import { Disk } from './disk.ts';
+import type { EventQueue } from './event-queue.ts';
+import type { Endpoint, Network } from './network.ts';
+import type { Prng } from './prng.ts';
+import type { CorePlan, Plan } from './scenario.ts';
+import type { Trace } from './trace.ts';
+
+/** The public face of the core under test. */
+export type Core = { step(input: Input, nowMs: number): readonly Output[] };
+export type StartCore = (start: StepStart, plan: CorePlan) => Core;
+
+/** Who looks on. */
+export type Watcher = {
+  committed(process: RegionProcess, batch: ClaimBatch, committed: Committed): void;
+  /** After every step: what it asked for, and what the process has under way now. */
+  stepped(process: RegionProcess, outputs: readonly Output[]): void;
+  /** The step threw, which it never may. */
+  threw(process: RegionProcess, reason: string): void;
+};
+
+export type ProcessDeps = {
+  readonly queue: EventQueue;
+  readonly trace: Trace;
+  readonly prng: Prng;
+  readonly network: Network;
+  readonly store: ClaimStore;
+  readonly clock: SkewedClock;
+  readonly startCore: StartCore;
+  readonly watcher: Watcher;
+};
+
+const TICK_US = 100_000;
+
+export class RegionProcess implements Endpoint {
+  readonly region: RegionNumber;
+  readonly disk: Disk;
+  readonly #deps: ProcessDeps;
+  readonly #peers: readonly RegionNumber[];
+  readonly #plan: CorePlan;
+  #core: Core | undefined;
+  /** What arrived while the process was paused; `undefined` while it is not. */
+  #waiting: Input[] | undefined;
+  #reads = 0;
+  #life = 1;
+
+  constructor(deps: ProcessDeps, peers: readonly RegionNumber[], plan: Plan) {
+    this.#deps = deps;
+    this.#peers = peers;
+    this.#plan = plan.core;
+    this.region = deps.store.origin.region;
+    const { queue, trace, prng, store, watcher } = deps;
+    this.disk = new Disk(
+      {
+        queue,
+        trace,
+        prng: prng.split('disk'),
+        store,
+        onCommitted: (batch, committed) => watcher.committed(this, batch, committed),
+      },
+      plan.disk,
+    );
+  }
+
+  get store(): ClaimStore {
+    return this.#deps.store;
+  }
+
+  get clock(): SkewedClock {
+    return this.#deps.clock;
+  }
+
+  /** Reads and commits that were asked for and not answered yet. */
+  get pending(): number {
+    return this.#reads + this.disk.pending;
+  }
+
+  get life(): number {
+    return this.#core === undefined ? 0 : this.#life;
+  }
+
+  start(): void {
+    if (this.#core !== undefined) return;
+    const { store, startCore, network, trace, queue } = this.#deps;
+    trace.tell(queue.nowUs, () => `${this.region} starts at sequence ${store.origin.sequence}`);
+    const { origin, cursors } = store;
+    this.#core = startCore({ self: this.region, peers: this.#peers, origin, cursors }, this.#plan);
+    this.#tickAfter(this.#deps.prng.below(TICK_US));
+    network.started(this.region);
+  }
+
+  /** SIGKILL: memory and everything under way is gone. */
+  kill(): void {
+    if (this.#core === undefined) return;
+    const { trace, queue, network } = this.#deps;
+    trace.mark('crashes');
+    trace.tell(queue.nowUs, () => `${this.region} dies`);
+    this.#core = undefined;
+    this.#waiting = undefined;
+    this.#reads = 0;
+    this.#life += 1;
+    this.disk.crash();
+    network.stopped(this.region);
+  }
+
+  /** SIGSTOP: what arrives waits. */
+  pause(): void {
+    if (this.#core === undefined || this.#waiting !== undefined) return;
+    this.#deps.trace.mark('pauses');
+    this.#waiting = [];
+  }
+
+  resume(): void {
+    const waiting = this.#waiting ?? [];
+    this.#waiting = undefined;
+    for (const input of waiting) this.feed(input);
+  }
+
+  received(from: RegionNumber, message: Message): void {
+    if (message.type === 'delta' && message.region !== from) {
+      const have = this.store.cursor(message)?.have ?? 0;
+      if (message.claims.length > 0 && message.from <= have && have < message.to)
+        this.#deps.trace.mark('relays');
+    }
+    this.feed({ input: 'received', from, message });
+  }
+
+  linkUp(peer: RegionNumber): void {
+    this.feed({ input: 'link-up', peer });
+  }
+
+  linkDown(peer: RegionNumber): void {
+    this.feed({ input: 'link-down', peer });
+  }
+
+  feed(input: Input): void {
+    if (this.#core === undefined) return;
+    if (this.#waiting !== undefined) {
+      // A paused process hears one late tick, not all that it slept through.
+      const isLateTick = input.input === 'tick' && this.#waiting.some((other) => other.input === 'tick');
+      if (!isLateTick) this.#waiting.push(input);
+      return;
+    }
+    const { queue, watcher } = this.#deps;
+    try {
+      const outputs = this.#core.step(input, this.clock.nowMs(queue.nowUs));
+      for (const output of outputs) this.#carryOut(output);
+      watcher.stepped(this, outputs);
+    } catch (thrown) {
+      const where = thrown instanceof Error ? (thrown.stack ?? '').split('\n').slice(0, 3).join(' ') : '';
+      watcher.threw(this, `${messageOf(thrown)} in answer to ${input.input} ${where}`);
+    }
+  }
+
+  #carryOut(output: Output): void {
+    switch (output.output) {
+      case 'send':
+        this.#deps.network.send(this.region, output.to, output.message);
+        return;
+      case 'read-keys':
+        this.#read(
+          (store) => store.ofKeys(output.keys),
+          (keys) => ({ input: 'keys-read', id: output.id, keys }),
+        );
+        return;
+      case 'read-range':
+        this.#read(
+          (store) => store.range(output.range),
+          (claims) => ({ input: 'range-read', id: output.id, claims }),
+        );
+        return;
+      case 'commit':
+        this.disk.commit(output.batch, (answer) => {
+          const { id } = output;
+          if ('failed' in answer) this.feed({ input: 'failed', id, reason: answer.failed });
+          else this.feed({ input: 'committed', id, result: answer.result });
+        });
+        return;
+      default:
+        // What remains is news, which the watcher takes.
+        return;
+    }
+  }
+
+  #read<Rows>(read: (store: ClaimStore) => Rows, input: (rows: Rows) => Input): void {
+    this.#reads += 1;
+    this.disk.read(read, (rows) => {
+      this.#reads -= 1;
+      this.feed(input(rows));
+    });
+  }
+
+  #tickAfter(delayUs: number): void {
+    const life = this.#life;
+    this.#deps.queue.after(delayUs, () => {
+      if (life !== this.#life) return;
+      this.feed({ input: 'tick' });
+      this.#tickAfter(TICK_US);
+    });
+  }
+}

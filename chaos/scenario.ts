@@ -1,0 +1,257 @@
+/**
+ * What may go wrong in a run. Each seed draws a plan: a random half of the menu is switched off, and what stays is
+ * given random intensities ("swarm testing", Groce et al. 2012: runs that lack some faults reach states that runs
+ * with all of them never do). A scenario fixes some of the menu and leaves the rest to chance. Ranges start from
+ * those of TigerBeetle's VOPR.
+ */
+import type { ClaimsConfig } from '#mesh/claims/core-state.ts';
+import type { Prng } from './prng.ts';
+import type { Mark } from './trace.ts';
+
+export type Fault =
+  | 'loss'
+  | 'repeat'
+  | 'overtake'
+  | 'corruption'
+  | 'forgery'
+  | 'partition'
+  | 'half-open'
+  | 'crash'
+  | 'pause'
+  | 'clocks'
+  | 'full-disk'
+  | 'slow-disk'
+  | 'rivals';
+
+export type Scenario = {
+  readonly about: string;
+  readonly always: readonly Fault[];
+  readonly never: readonly Fault[];
+  readonly regionsMax: number;
+  /** What a batch of enough seeds must have seen, beside acknowledged writes. */
+  readonly expects: readonly Mark[];
+};
+
+const ALL: readonly Fault[] = [
+  'loss',
+  'repeat',
+  'overtake',
+  'corruption',
+  'forgery',
+  'partition',
+  'half-open',
+  'crash',
+  'pause',
+  'clocks',
+  'full-disk',
+  'slow-disk',
+  'rivals',
+];
+
+export const SCENARIOS = {
+  default: {
+    about: 'three regions; any half of all faults',
+    always: [],
+    never: [],
+    regionsMax: 3,
+    expects: [
+      'writes refused',
+      'writes unknown',
+      'conflicts',
+      'gaps',
+      'relays',
+      'refused frames',
+      'refused deltas',
+      'lost messages',
+      'repeated messages',
+      'overtaken messages',
+      'partitions',
+      'half-open links',
+      'crashes',
+      'commits lost in a crash',
+      'commits unanswered in a crash',
+      'pauses',
+      'clock steps',
+      'stale commits',
+      'full disks',
+      'inexact copies',
+    ],
+  },
+  calm: {
+    about: 'three regions and no fault: only writes that race',
+    always: [],
+    never: ALL,
+    regionsMax: 3,
+    expects: ['conflicts'],
+  },
+  partition: {
+    about: 'links that break, in one direction or both, noticed late',
+    always: ['partition', 'half-open'],
+    never: ['crash', 'full-disk'],
+    regionsMax: 3,
+    expects: ['conflicts', 'relays', 'partitions', 'half-open links', 'lost messages'],
+  },
+  'crash-heavy': {
+    about: 'processes that die and return again and again, on slow and full disks',
+    always: ['crash', 'slow-disk'],
+    never: [],
+    regionsMax: 3,
+    expects: ['crashes', 'commits lost in a crash', 'commits unanswered in a crash', 'writes unknown'],
+  },
+  clocks: {
+    about: 'wall clocks that are off, drift and jump by up to minutes',
+    always: ['clocks', 'partition'],
+    never: ['corruption', 'forgery'],
+    regionsMax: 3,
+    expects: ['clock steps', 'conflicts'],
+  },
+  lossy: {
+    about: 'messages lost, repeated, overtaken and corrupted on every link',
+    always: ['loss', 'repeat', 'overtake', 'corruption', 'forgery'],
+    never: ['partition', 'half-open', 'crash', 'pause'],
+    regionsMax: 3,
+    expects: ['lost messages', 'repeated messages', 'overtaken messages', 'refused frames', 'refused deltas'],
+  },
+  'five-regions': {
+    about: 'three to five regions; any half of all faults',
+    always: [],
+    never: [],
+    regionsMax: 5,
+    expects: ['conflicts', 'relays', 'crashes', 'partitions'],
+  },
+} as const satisfies Record<string, Scenario>;
+export type ScenarioName = keyof typeof SCENARIOS;
+
+export function isScenarioName(text: string): text is ScenarioName {
+  return Object.hasOwn(SCENARIOS, text);
+}
+
+/** How often something happens to the mesh, and for how long; means, in virtual ms. `undefined`: never. */
+export type Episode = { readonly everyMs: number; readonly lengthMs: number } | undefined;
+
+export type Plan = {
+  readonly regions: number;
+  readonly faults: readonly Fault[];
+  readonly links: LinkPlan;
+  readonly partitions: Episode;
+  readonly halfOpen: Episode;
+  readonly crashes: Episode;
+  readonly pauses: Episode;
+  readonly fullDisks: Episode;
+  readonly clocks: ClockPlan;
+  readonly disk: DiskPlan;
+  readonly workload: WorkloadPlan;
+  readonly core: CorePlan;
+};
+
+/** Probabilities are per message; each directed link takes between none and all of them. */
+export type LinkPlan = {
+  readonly loss: number;
+  readonly repeat: number;
+  readonly corruption: number;
+  readonly forgery: number;
+  /** Messages may overtake each other, and arrive after their link broke. */
+  readonly overtakes: boolean;
+  readonly delayMs: number;
+  /** How late a process hears that a link came or went. */
+  readonly noticeMs: number;
+};
+
+export type ClockPlan = {
+  readonly offsetMs: number;
+  readonly driftPpm: number;
+  readonly steps: Episode;
+  readonly stepMs: number;
+};
+
+export type DiskPlan = {
+  readonly readMs: number;
+  readonly commitMs: number;
+  /** Chance that a commit under way at a crash is found on the disk afterwards. */
+  readonly survival: number;
+  /** Chance that another process of the region changes a key between a read and the commit that rests on it. */
+  readonly rivalry: number;
+};
+
+/** Limits of the core, drawn small so that cut deltas, used-up credit and refused writes happen with few claims. */
+export type CorePlan = Pick<ClaimsConfig, 'deltaClaimsMax' | 'deltaBytesMax' | 'creditBytes' | 'writesMax'>;
+
+export type WorkloadPlan = {
+  readonly everyMs: number;
+  /** Chance that the next write follows at once. */
+  readonly burst: number;
+  readonly tags: number;
+  /** Relative weights. */
+  readonly push: number;
+  readonly retag: number;
+  readonly deleteTag: number;
+  readonly deleteManifest: number;
+  readonly policy: number;
+};
+
+export function drawPlan(scenario: Scenario, prng: Prng): Plan {
+  const faults = ALL.filter(
+    (fault) => scenario.always.includes(fault) || (prng.chance(0.5) && !scenario.never.includes(fault)),
+  );
+  const has = (fault: Fault) => faults.includes(fault);
+  const upTo = (fault: Fault, most: number) => (has(fault) ? most * prng.fraction() : 0);
+  return {
+    regions: prng.between(3, scenario.regionsMax),
+    faults,
+    links: {
+      loss: upTo('loss', 0.3),
+      repeat: upTo('repeat', 0.3),
+      corruption: upTo('corruption', 0.05),
+      forgery: upTo('forgery', 0.1),
+      overtakes: has('overtake'),
+      delayMs: prng.pick([1, 5, 20, 60, 150]),
+      noticeMs: prng.pick([10, 300, 2000]),
+    },
+    partitions: episode(has('partition'), prng, { everyMs: 3000, lengthMs: 2500 }),
+    halfOpen: episode(has('half-open'), prng, { everyMs: 2500, lengthMs: 1500 }),
+    crashes: episode(has('crash'), prng, { everyMs: 2000, lengthMs: 800 }),
+    pauses: episode(has('pause'), prng, { everyMs: 3000, lengthMs: 1200 }),
+    fullDisks: episode(has('full-disk'), prng, { everyMs: 4000, lengthMs: 500 }),
+    clocks: {
+      offsetMs: has('clocks') ? prng.pick([50, 1_000, 30_000, 600_000]) : 0,
+      driftPpm: has('clocks') ? prng.pick([0, 200, 20_000]) : 0,
+      steps: episode(has('clocks'), prng, { everyMs: 2500, lengthMs: 0 }),
+      stepMs: prng.pick([5, 500, 10_000, 120_000]),
+    },
+    disk: {
+      readMs: has('slow-disk') ? prng.pick([2, 20, 80]) : 0.2,
+      commitMs: has('slow-disk') ? prng.pick([10, 60, 250]) : 2,
+      survival: prng.fraction(),
+      rivalry: upTo('rivals', 0.2),
+    },
+    workload: drawWorkload(prng),
+    core: {
+      deltaClaimsMax: prng.pick([1, 3, 10, 1000]),
+      deltaBytesMax: prng.pick([1, 1_000, 4_000, 256 * 1024]),
+      creditBytes: prng.pick([1, 1_000, 10_000, 1024 * 1024]),
+      writesMax: prng.pick([2, 10, 10_000]),
+    },
+  };
+}
+
+function episode(
+  happens: boolean,
+  prng: Prng,
+  mean: { readonly everyMs: number; readonly lengthMs: number },
+): Episode {
+  const [often, long] = [0.4 + prng.fraction(), 0.2 + 1.6 * prng.fraction()];
+  return happens ? { everyMs: mean.everyMs * often, lengthMs: mean.lengthMs * long } : undefined;
+}
+
+function drawWorkload(prng: Prng): WorkloadPlan {
+  return {
+    everyMs: prng.pick([60, 150, 400]),
+    burst: prng.pick([0, 0.2, 0.6]),
+    tags: prng.between(1, 4),
+    push: prng.between(1, 10),
+    retag: prng.between(0, 8),
+    deleteTag: prng.between(0, 6),
+    deleteManifest: prng.between(0, 3),
+    policy: prng.between(0, 2),
+  };
+}

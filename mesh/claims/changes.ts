@@ -1,0 +1,159 @@
+/**
+ * What a write means: from the changes of a push or a delete, and from all that is stored of their keys, the claims
+ * to commit and the views that follow. A new claim's context covers everything that is stored for its key, visible
+ * or not, and what that has covered; so it prevails everywhere, over older claims that have not arrived here too.
+ *
+ * A delete of what is not live mints nothing: there is nothing that it could remove.
+ */
+
+import type { IndexChange } from '#content/claim-writer.ts';
+import { CLAIM_KIND } from '#domain/claim-kind.ts';
+import { digestToBytes } from '#domain/digest.ts';
+import { compareDots, type Dot } from '#domain/dot.ts';
+import { HYBRID_TIME_ZERO } from '#domain/hybrid-time.ts';
+import { parseManifest } from '#domain/manifest.ts';
+import { encodeManifestSummary, summarizeManifest } from '#domain/manifest-summary.ts';
+import type { ClaimBatch, ClaimKey, OwnClaim, StoredKey, ViewWrite } from '#storage/metadata.ts';
+import { type Claim, type ClaimState, decodeClaim, encodeClaim } from './claim-codec.ts';
+import { resolveKey } from './claim-view.ts';
+import { keyText, originText } from './key-text.ts';
+
+export type WritePlan = {
+  readonly batch: ClaimBatch;
+  /** What the last change found its key resolved to; `undefined` when nothing is stored for it. */
+  readonly lastFound: Dot | undefined;
+};
+
+export type WriteRequest = {
+  readonly changes: readonly IndexChange[];
+  readonly principal: string;
+  /** Region and epoch of new claims. */
+  readonly origin: Pick<Dot, 'region' | 'epoch'>;
+  readonly nowMs: number;
+};
+
+/**
+ * `stored` holds each key of the changes once.
+ * @throws ClaimFormatError when a claim would be too large, RegistryError when a manifest is none.
+ */
+export function planWrite(request: WriteRequest, stored: readonly StoredKey[]): WritePlan {
+  const keys = new Map(stored.map((read) => [keyText(read.key), foundKey(read)]));
+  const own: OwnClaim[] = [];
+  const views = new Map<string, ViewWrite>();
+  let lastFound: Dot | undefined;
+  for (const change of request.changes) {
+    const key = keyOfChange(change);
+    const found = keys.get(keyText(key));
+    if (found === undefined) throw new Error(`the store did not answer for ${key.repository} ${key.name}`);
+    const state: ClaimState = isDelete(change) ? 'deleted' : 'live';
+    lastFound = found.dot;
+    if (state === 'deleted' && !found.live) continue;
+    const claim = draft({ key, state, value: encodedValue(change), context: found.context, request });
+    own.push({ key, bytes: encodeClaim(claim) });
+    found.live = state === 'live';
+    views.set(keyText(key), viewOfOwn(claim, own.length - 1));
+  }
+  const guards = stored
+    .filter((read) => views.has(keyText(read.key)))
+    .map(({ key, revision }) => ({ key, revision }));
+  const batch = {
+    guards,
+    own,
+    foreign: [],
+    views: [...views.values()],
+    cursors: [],
+    observed: HYBRID_TIME_ZERO,
+    manifests: request.changes.flatMap((change) =>
+      change.change === 'add-manifest' ? [{ ...change.manifest, repository: change.repository }] : [],
+    ),
+    nowMs: request.nowMs,
+  };
+  return { batch, lastFound };
+}
+
+export function keyOfChange(change: IndexChange): ClaimKey {
+  switch (change.change) {
+    case 'set-tag':
+    case 'delete-tag':
+      return { kind: CLAIM_KIND.tag, repository: change.repository, name: change.tag };
+    case 'add-manifest':
+      return { kind: CLAIM_KIND.manifest, repository: change.repository, name: change.manifest.digest };
+    case 'delete-manifest':
+      return { kind: CLAIM_KIND.manifest, repository: change.repository, name: change.digest };
+    case 'set-policy':
+      return { kind: CLAIM_KIND.policy, repository: '', name: change.name };
+  }
+}
+
+type FoundKey = { live: boolean; readonly dot: Dot | undefined; readonly context: readonly Dot[] };
+
+function foundKey(read: StoredKey): FoundKey {
+  const claims = read.claims.map(decodeClaim);
+  const { live, winner } = resolveKey(claims);
+  return { live, dot: winner?.dot, context: contextOver(claims) };
+}
+
+/** Everything that these claims are and have seen: per origin and epoch the newest sequence. */
+function contextOver(claims: readonly Claim[]): readonly Dot[] {
+  const newest = new Map<string, Dot>();
+  for (const dot of claims.flatMap((claim) => [claim.dot, ...claim.context])) {
+    const known = newest.get(originText(dot));
+    if (known === undefined || known.sequence < dot.sequence) newest.set(originText(dot), dot);
+  }
+  return [...newest.values()].sort(compareDots);
+}
+
+function isDelete(change: IndexChange): boolean {
+  if (change.change === 'set-policy') return change.document === '';
+  return change.change === 'delete-tag' || change.change === 'delete-manifest';
+}
+
+function encodedValue(change: IndexChange): Uint8Array {
+  switch (change.change) {
+    case 'set-tag':
+      return digestToBytes(change.digest);
+    case 'add-manifest': {
+      const { bytes, mediaType } = change.manifest;
+      return encodeManifestSummary(summarizeManifest(bytes.length, parseManifest(bytes, mediaType)));
+    }
+    case 'set-policy':
+      return new TextEncoder().encode(change.document);
+    case 'delete-tag':
+    case 'delete-manifest':
+      return new Uint8Array(0);
+  }
+}
+
+type DraftFields = Pick<Claim, 'state' | 'value' | 'context'> & {
+  readonly key: ClaimKey;
+  readonly request: WriteRequest;
+};
+
+/** A second claim of one key in one write needs no entry for the first: it follows it in the same origin. */
+function draft({ key, state, value, context, request }: DraftFields): Claim {
+  const { region, epoch } = request.origin;
+  return {
+    ...key,
+    state,
+    value,
+    context,
+    dot: { region, epoch, sequence: 0 },
+    time: HYBRID_TIME_ZERO,
+    principal: request.principal,
+  };
+}
+
+/** What covers everything stored is alone in its view. */
+function viewOfOwn(claim: Claim, own: number): ViewWrite {
+  const { kind, repository, name, value, principal } = claim;
+  return {
+    kind,
+    repository,
+    name,
+    live: claim.state === 'live',
+    value,
+    winner: { own },
+    principal,
+    conflict: false,
+  };
+}

@@ -1,0 +1,225 @@
+/**
+ * What the parts of the step share: the cursors, the outputs of the running step, and the questions that the store
+ * has not answered yet. Everything here is bounded: origins by `ORIGINS_MAX`, followers by the roster, questions by
+ * the bounds of who asks them.
+ */
+import assert from 'node:assert/strict';
+import type { Epoch, RegionNumber } from '#domain/region.ts';
+import type {
+  ClaimBatch,
+  ClaimCommit,
+  ClaimKey,
+  ClaimRange,
+  StoredClaim,
+  StoredKey,
+} from '#storage/metadata.ts';
+import { originText } from './key-text.ts';
+import type { OriginCursor } from './message.ts';
+import type { Input, Output, StepStart } from './step.ts';
+
+export type ClaimsConfig = {
+  /** Default 1,000 ms. Less heals sooner and talks more. */
+  readonly summaryIntervalMs: number;
+  /** After this long without progress what is missing is asked for again. Default 1,000 ms: a summary's interval. */
+  readonly retryAfterMs: number;
+  /** A delta's target size in bytes. Default 256 KiB: 20 ms at 100 Mbit/s, so that no delta holds up a link. */
+  readonly deltaBytesMax: number;
+  /** Default 1,000 claims: one apply transaction of about 50 ms. */
+  readonly deltaClaimsMax: number;
+  /** What we allow each source to have in flight to us. Default 1 MiB: the transport's window and queue. */
+  readonly creditBytes: number;
+  /** Writes that wait or run; one more is refused. Default 10,000: about 10 s of the store's group commits. */
+  readonly writesMax: number;
+};
+
+export const DEFAULT_CLAIMS_CONFIG: ClaimsConfig = {
+  summaryIntervalMs: 1000,
+  retryAfterMs: 1000,
+  deltaBytesMax: 256 * 1024,
+  deltaClaimsMax: 1000,
+  creditBytes: 1024 * 1024,
+  writesMax: 10_000,
+};
+
+/** Origins and their epochs that a region keeps cursors for; what names one more is refused. */
+export const ORIGINS_MAX = 1024;
+
+/**
+ * The ceiling of a copy that was not exact when this process started: it is not known which newer claims hide
+ * older ones that were never received. See `OriginState.ceiling`.
+ */
+export const CEILING_UNKNOWN = Number.MAX_SAFE_INTEGER;
+
+/** What we hold of one origin. Our own has have = safe = head. */
+export type OriginState = {
+  readonly region: RegionNumber;
+  readonly epoch: Epoch;
+  have: number;
+  safe: number;
+  /** The newest sequence that any region was heard to hold. */
+  head: number;
+  /**
+   * Up to where claims may be that hid older ones from us. A source keeps only the newest claim of each key, so a
+   * delta cut off at its size limit leaves out what a claim behind the cut replaced. Below its ceiling a copy is
+   * not exact at any point, whatever a source says about its own copy.
+   */
+  ceiling: number;
+  /** When a delta of it last came, and since when we know that we lack something, or do not know that we do not. */
+  arrivedMs: number;
+  behindSinceMs: number | undefined;
+};
+
+type Question = {
+  readonly keysRead?: (keys: readonly StoredKey[]) => void;
+  readonly rangeRead?: (claims: readonly StoredClaim[]) => void;
+  readonly committed?: (result: ClaimCommit) => void;
+  readonly failed: (reason: string) => void;
+};
+type Answer = Extract<Input, { input: 'keys-read' | 'range-read' | 'committed' | 'failed' }>;
+
+export class CoreState {
+  readonly self: RegionNumber;
+  readonly config: ClaimsConfig;
+  readonly peers: readonly RegionNumber[];
+  readonly own: OriginState;
+  /** Wall clock of the running step; may go back. */
+  nowMs = 0;
+  readonly #origins = new Map<string, OriginState>();
+  readonly #questions = new Map<number, Question>();
+  /** Commits with claims of our own whose outcome is open, by question, oldest first. */
+  readonly #ownCommits = new Set<number>();
+  #lastId = 0;
+  #outputs: Output[] = [];
+
+  constructor(start: StepStart, config: ClaimsConfig) {
+    this.self = start.self;
+    this.config = config;
+    this.peers = start.peers.filter((peer) => peer !== start.self).toSorted((a, b) => a - b);
+    assert.equal(start.origin.region, start.self, 'the store belongs to another region');
+    const { region, epoch, sequence } = start.origin;
+    this.own = newOrigin({ region, epoch, have: sequence, safe: sequence });
+    this.#origins.set(originText(this.own), this.own);
+    for (const cursor of start.cursors) {
+      assert.ok(cursor.safe <= cursor.have, 'a cursor is exact beyond what it has');
+      this.#origins.set(originText(cursor), newOrigin(cursor));
+    }
+  }
+
+  /** Our own first, then in the order in which they became known. */
+  origins(): Iterable<OriginState> {
+    return this.#origins.values();
+  }
+
+  /** The origin's state, made at 0 when it is not known; `undefined` when there are too many. */
+  origin(of: Pick<OriginCursor, 'region' | 'epoch'>): OriginState | undefined {
+    const known = this.#origins.get(originText(of));
+    if (known !== undefined || this.#origins.size >= ORIGINS_MAX) return known;
+    const made = newOrigin({ region: of.region, epoch: of.epoch, have: 0, safe: 0 });
+    this.#origins.set(originText(made), made);
+    return made;
+  }
+
+  cursors(): readonly OriginCursor[] {
+    return [...this.#origins.values()]
+      .filter((origin) => origin.have > 0)
+      .map(({ region, epoch, have, safe }) => ({ region, epoch, have, safe }));
+  }
+
+  emit(output: Output): void {
+    this.#outputs.push(output);
+  }
+
+  takeOutputs(): readonly Output[] {
+    const outputs = this.#outputs;
+    this.#outputs = [];
+    return outputs;
+  }
+
+  readKeys(
+    keys: readonly ClaimKey[],
+    keysRead: (keys: readonly StoredKey[]) => void,
+    failed: (reason: string) => void,
+  ): void {
+    this.emit({ output: 'read-keys', id: this.#ask({ keysRead, failed }), keys });
+  }
+
+  readRange(
+    range: ClaimRange,
+    rangeRead: (claims: readonly StoredClaim[]) => void,
+    failed: (reason: string) => void,
+  ): number {
+    const id = this.#ask({ rangeRead, failed });
+    this.emit({ output: 'read-range', id, range });
+    return id;
+  }
+
+  commit(
+    batch: ClaimBatch,
+    committed: (result: ClaimCommit) => void,
+    failed: (reason: string) => void,
+  ): void {
+    const id = this.#ask({ committed, failed });
+    if (batch.own.length > 0) this.#ownCommits.add(id);
+    this.emit({ output: 'commit', id, batch });
+  }
+
+  /** Hands an answer of the store to who asked. */
+  answer(input: Answer): void {
+    const question = this.#questions.get(input.id);
+    assert.ok(question !== undefined, `the store answered ${input.id}, which nobody asked`);
+    this.#questions.delete(input.id);
+    this.#ownCommits.delete(input.id);
+    if (input.input === 'failed') {
+      question.failed(input.reason);
+      return;
+    }
+    if (input.input === 'keys-read' && question.keysRead) {
+      question.keysRead(input.keys);
+      return;
+    }
+    if (input.input === 'range-read' && question.rangeRead) {
+      question.rangeRead(input.claims);
+      return;
+    }
+    if (input.input === 'committed' && question.committed) {
+      question.committed(input.result);
+      return;
+    }
+    assert.fail(`the store answered ${input.id} with ${input.input}`);
+  }
+
+  /** The newest question; those after it have greater numbers. */
+  get lastQuestion(): number {
+    return this.#lastId;
+  }
+
+  /** True while a commit of our own claims that was asked for by then is open. */
+  hasOwnCommitSince(question: number): boolean {
+    const [oldest] = this.#ownCommits;
+    return oldest !== undefined && oldest <= question;
+  }
+
+  /** True when `ms` have passed; also when the clock was set back behind `sinceMs`. */
+  hasPassed(sinceMs: number, ms: number): boolean {
+    return this.nowMs - sinceMs >= ms || this.nowMs < sinceMs;
+  }
+
+  #ask(question: Question): number {
+    this.#lastId += 1;
+    this.#questions.set(this.#lastId, question);
+    return this.#lastId;
+  }
+}
+
+/** Notes that something up to `head` exists, and since when our copy is behind. */
+export function noteHead(origin: OriginState, head: number, nowMs: number): void {
+  origin.head = Math.max(origin.head, head);
+  if (origin.head <= origin.have && origin.safe === origin.have) origin.behindSinceMs = undefined;
+  else origin.behindSinceMs ??= nowMs;
+}
+
+function newOrigin(cursor: OriginCursor): OriginState {
+  const { region, epoch, have, safe } = cursor;
+  const ceiling = safe === have ? have : CEILING_UNKNOWN;
+  return { region, epoch, have, safe, head: have, ceiling, arrivedMs: 0, behindSinceMs: undefined };
+}

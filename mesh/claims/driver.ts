@@ -1,0 +1,279 @@
+/**
+ * Runs the step of the index on the real store, transport and clock. It holds no decisions: it carries the outputs
+ * out in order, and feeds what comes of them back in. Nothing waits for a timer on the way of a push: its claims are
+ * read and sent as soon as they are committed.
+ *
+ * A refusal of the store (disk full, closed) becomes a `failed` input. An assertion of the step is not caught.
+ */
+import type { ClaimWriter, IndexChange } from '#content/claim-writer.ts';
+import { CLAIM_KIND } from '#domain/claim-kind.ts';
+import { digestFromBytes, isDigest } from '#domain/digest.ts';
+import type { Dot } from '#domain/dot.ts';
+import { messageOf, UnavailableError } from '#domain/errors.ts';
+import type { RegionNumber } from '#domain/region.ts';
+import type { LocateReply, LocateRequest, Transport } from '#mesh/transport/transport.ts';
+import type { Clock } from '#runtime/clock.ts';
+import type { Log } from '#runtime/log.ts';
+import { Counter, Gauge, type Registry } from '#runtime/metrics.ts';
+import type { ClaimKey, ClaimRows, ManifestRows } from '#storage/metadata.ts';
+import { type KeyResolution, resolveStored } from './claim-view.ts';
+import { ClaimsCore } from './claims-core.ts';
+import type { ClaimsConfig } from './core-state.ts';
+import type { CoreStatus } from './core-status.ts';
+import { RIDING_MANIFEST_BYTES_MAX } from './delta-check.ts';
+import type { Message } from './message.ts';
+import type { ClaimEvent, Input, Output } from './step.ts';
+
+export type ClaimsDriverDeps = {
+  readonly claims: ClaimRows;
+  readonly manifests: Pick<ManifestRows, 'find'>;
+  readonly transport: Pick<Transport, 'send'>;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: Registry;
+  /** The name of a region, for logs and metrics. */
+  readonly nameOf: (region: RegionNumber) => string;
+};
+
+export type ClaimsDriverConfig = ClaimsConfig & {
+  readonly self: RegionNumber;
+  readonly peers: readonly RegionNumber[];
+};
+
+/** The step's summaries, retries and time-outs hang on this; a tenth of the shortest of them. */
+const TICK_MS = 100;
+
+type Answer = { readonly resolve: (dot: Dot) => void; readonly reject: (reason: unknown) => void };
+
+export class ClaimsDriver implements ClaimWriter, AsyncDisposable {
+  readonly #deps: ClaimsDriverDeps;
+  readonly #core: ClaimsCore;
+  readonly #metrics: ClaimsMetrics;
+  readonly #ticks: Disposable;
+  readonly #listeners = new Set<(keys: readonly ClaimKey[]) => void>();
+  /** Writes whose answer is open; the step bounds them. */
+  readonly #answers = new Map<number, Answer>();
+  /** Reads and commits that are under way. */
+  readonly #operations = new Set<Promise<void>>();
+  /** Inputs that came while a step's outputs were carried out. */
+  readonly #inputs: Input[] = [];
+  #isStepping = false;
+  #isClosing = false;
+  #lastWrite = 0;
+
+  /** Reads where this region stands, and begins. The caller disposes it, before the store and the transport. */
+  static async open(deps: ClaimsDriverDeps, config: ClaimsDriverConfig): Promise<ClaimsDriver> {
+    const { self, peers, ...coreConfig } = config;
+    const [origin, cursors] = await Promise.all([deps.claims.origin(), deps.claims.cursors()]);
+    return new ClaimsDriver(deps, new ClaimsCore({ self, peers, origin, cursors }, coreConfig));
+  }
+
+  /** Use `open`. */
+  constructor(deps: ClaimsDriverDeps, core: ClaimsCore) {
+    this.#deps = deps;
+    this.#core = core;
+    this.#metrics = new ClaimsMetrics(deps, () => core.status());
+    this.#ticks = deps.clock.every(TICK_MS, () => this.#feed({ input: 'tick' }));
+  }
+
+  /** When the signal aborts, the promise rejects at once, and whether the write takes place is open. */
+  async write(
+    changes: readonly IndexChange[],
+    { principal, signal }: { readonly principal: string; readonly signal: AbortSignal },
+  ): Promise<Dot> {
+    signal.throwIfAborted();
+    if (this.#isClosing) throw new UnavailableError('this region is stopping');
+    this.#lastWrite += 1;
+    const id = this.#lastWrite;
+    const { promise, resolve, reject } = Promise.withResolvers<Dot>();
+    const abort = () => reject(signal.reason);
+    signal.addEventListener('abort', abort, { once: true });
+    this.#answers.set(id, { resolve, reject });
+    try {
+      this.#feed({ input: 'write', id, changes, principal });
+      return await promise;
+    } finally {
+      signal.removeEventListener('abort', abort);
+    }
+  }
+
+  /** A message of a peer, as its link brings it. */
+  received(from: RegionNumber, message: Message): void {
+    if (!this.#isClosing) this.#feed({ input: 'received', from, message });
+  }
+
+  linkUp(peer: RegionNumber): void {
+    this.#feed({ input: 'link-up', peer });
+  }
+
+  linkDown(peer: RegionNumber): void {
+    this.#feed({ input: 'link-down', peer });
+  }
+
+  /** What this region holds of one key, for a peer that asks; a small manifest comes along. */
+  async locate({ kind, repository, name }: LocateRequest): Promise<LocateReply> {
+    const key = { kind, repository, name };
+    const [stored] = await this.#deps.claims.ofKeys([key]);
+    const claims = stored?.claims ?? [];
+    const digest = manifestOf(key, resolveStored(claims));
+    const manifest = digest === undefined ? undefined : await this.#deps.manifests.find(digest);
+    if (manifest === undefined || manifest.bytes.length > RIDING_MANIFEST_BYTES_MAX) return { claims };
+    return { claims, manifest: { mediaType: manifest.mediaType, bytes: manifest.bytes } };
+  }
+
+  /** Calls back with the keys whose views changed, by a write here or elsewhere, after the commit. */
+  onChanged(listener: (keys: readonly ClaimKey[]) => void): Disposable {
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
+  }
+
+  status(): CoreStatus {
+    return this.#core.status();
+  }
+
+  /** Ends after what is under way has been answered; begins nothing new. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosing = true;
+    this.#ticks[Symbol.dispose]();
+    while (this.#operations.size > 0) await Promise.all(this.#operations);
+  }
+
+  #feed(input: Input): void {
+    this.#inputs.push(input);
+    if (this.#isStepping) return;
+    this.#isStepping = true;
+    try {
+      for (let next = this.#inputs.shift(); next !== undefined; next = this.#inputs.shift()) {
+        const outputs = this.#core.step(next, this.#deps.clock.nowMs());
+        for (const output of outputs) this.#carryOut(output);
+      }
+    } finally {
+      this.#isStepping = false;
+    }
+  }
+
+  #carryOut(output: Output): void {
+    const { claims, transport } = this.#deps;
+    switch (output.output) {
+      case 'send':
+        transport.send(output.to, output.message);
+        return;
+      case 'read-keys': {
+        const { id, keys } = output;
+        this.#ask(id, async () => ({ input: 'keys-read', id, keys: await claims.ofKeys(keys) }));
+        return;
+      }
+      case 'read-range': {
+        const { id, range } = output;
+        this.#ask(id, async () => ({ input: 'range-read', id, claims: await claims.range(range) }));
+        return;
+      }
+      case 'commit': {
+        const { id, batch } = output;
+        this.#ask(id, async () => ({ input: 'committed', id, result: await claims.commit(batch) }));
+        return;
+      }
+      case 'written':
+        this.#takeAnswer(output.id)?.resolve(output.dot);
+        return;
+      case 'write-failed':
+        this.#takeAnswer(output.id)?.reject(new UnavailableError(`the index: ${output.reason}`));
+        return;
+      case 'changed':
+        for (const listener of this.#listeners) listener(output.keys);
+        return;
+      case 'event':
+        this.#report(output.event);
+    }
+  }
+
+  #ask(id: number, work: () => Promise<Input>): void {
+    const operation = work()
+      .catch((thrown: unknown): Input => {
+        this.#deps.log.error('index store refused', { err: thrown });
+        return { input: 'failed', id, reason: messageOf(thrown) };
+      })
+      .then((answer) => {
+        this.#operations.delete(operation);
+        this.#feed(answer);
+      });
+    this.#operations.add(operation);
+  }
+
+  #takeAnswer(id: number): Answer | undefined {
+    const answer = this.#answers.get(id);
+    this.#answers.delete(id);
+    return answer;
+  }
+
+  #report(event: ClaimEvent): void {
+    const { log, nameOf } = this.#deps;
+    this.#metrics.count(event.event);
+    switch (event.event) {
+      case 'conflict': {
+        const { kind, repository, name } = event.key;
+        log.warn('conflict found', {
+          repository,
+          ...(kind === CLAIM_KIND.tag ? { tag: name } : { reason: name }),
+        });
+        return;
+      }
+      case 'refused-delta':
+        log.warn('delta refused', { peer: nameOf(event.from), reason: event.reason });
+        return;
+      case 'gap':
+        log.debug('gap found', { peer: nameOf(event.from), region: nameOf(event.region) });
+    }
+  }
+}
+
+/** The digest of the manifest that a key is resolved to: a tag's value, or a manifest's own name. */
+function manifestOf(key: ClaimKey, { live, winner }: KeyResolution) {
+  if (!live || winner === undefined) return undefined;
+  if (key.kind === CLAIM_KIND.tag) return digestFromBytes(winner.value);
+  return key.kind === CLAIM_KIND.manifest && isDigest(key.name) ? key.name : undefined;
+}
+
+/** What operators watch of the index; labels are events and regions. */
+class ClaimsMetrics {
+  readonly #events: Counter<'event'>;
+
+  constructor({ metrics, nameOf }: ClaimsDriverDeps, status: () => CoreStatus) {
+    const registers = [metrics];
+    this.#events = new Counter({
+      name: 'fairway_index_events_total',
+      help: 'Conflicts that were found, deltas that were refused, and gaps in what peers sent.',
+      labelNames: ['event'],
+      registers,
+    });
+    const perPeer = (name: string, help: string, value: (peer: CoreStatus['followers'][number]) => number) =>
+      new Gauge({
+        name,
+        help,
+        labelNames: ['peer'],
+        registers,
+        collect() {
+          for (const peer of status().followers) this.set({ peer: nameOf(peer.region) }, value(peer));
+        },
+      });
+    perPeer(
+      'fairway_index_behind_claims',
+      'Claims of the peer that are missing here.',
+      (peer) => peer.behindClaims,
+    );
+    perPeer(
+      'fairway_index_unconfirmed_claims',
+      'Our claims that the peer has not confirmed.',
+      (peer) => peer.unconfirmedClaims,
+    );
+    perPeer(
+      'fairway_index_lag_seconds',
+      'For how long either side has lacked claims of the other.',
+      (peer) => peer.lagMs / 1000,
+    );
+  }
+
+  count(event: ClaimEvent['event']): void {
+    this.#events.inc({ event });
+  }
+}

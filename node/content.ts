@@ -1,0 +1,106 @@
+/** The content room of a node, joined with everyone that it may read from: peer regions and proxied registries. */
+import { Closure } from '#content/closure.ts';
+import { Deliverability } from '#content/deliverability.ts';
+import { Fill } from '#content/fill.ts';
+import { ManifestFetch } from '#content/manifest-fetch.ts';
+import { ContentReader } from '#content/reader.ts';
+import { ContentWriter } from '#content/writer.ts';
+import type { RegionName } from '#domain/region.ts';
+import type { ClaimsDriver } from '#mesh/claims/driver.ts';
+import type { MeshId, Roster } from '#mesh/membership/roster.ts';
+import { LocateOracle } from '#mesh/routing/locate-oracle.ts';
+import { PeerSources } from '#mesh/routing/peer-sources.ts';
+import { PeerUpstream } from '#mesh/routing/peer-upstream.ts';
+import type { Transport } from '#mesh/transport/transport.ts';
+import type { SecretSource } from '#policies/model.ts';
+import type { PolicySet } from '#policies/policy-set.ts';
+import { ProxyCache } from '#proxy/proxy-cache.ts';
+import type { Clock } from '#runtime/clock.ts';
+import type { Log } from '#runtime/log.ts';
+import type { Registry } from '#runtime/metrics.ts';
+import type { Random } from '#runtime/random.ts';
+import type { BlobStore } from '#storage/blob-store.ts';
+import type { Metadata } from '#storage/metadata.ts';
+import type { PeerConfig } from './config.ts';
+import { joinOracles, joinSources } from './content-sources.ts';
+
+export type ContentDeps = {
+  /** Owns what is opened here. */
+  readonly stack: AsyncDisposableStack;
+  readonly blobs: BlobStore;
+  readonly metadata: Metadata;
+  readonly transport: Transport;
+  readonly claims: ClaimsDriver;
+  readonly policies: { current(): PolicySet };
+  readonly roster: Roster;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly metrics: Registry;
+  readonly resolveSecret: (source: SecretSource) => Promise<string>;
+};
+
+export type ContentConfig = {
+  readonly meshId: MeshId;
+  readonly region: RegionName;
+  readonly peers: readonly PeerConfig[];
+  readonly tls: { readonly authorityPem: string; readonly certificatePem: string; readonly keyPem: string };
+};
+
+export type Content = {
+  readonly fill: Fill;
+  readonly closure: Closure;
+  readonly reader: ContentReader;
+  readonly writer: ContentWriter;
+};
+
+export function openContent(deps: ContentDeps, config: ContentConfig): Content {
+  const { stack, blobs, metadata, transport, roster, clock, random, log, metrics } = deps;
+  const { region } = config;
+  const { manifests, views, cachedTags, blobs: rows } = metadata;
+  const proxy = stack.use(
+    new ProxyCache(
+      {
+        ...{ cachedTags, manifests, clock, log, metrics },
+        policies: deps.policies,
+        resolveSecret: deps.resolveSecret,
+      },
+      { region },
+    ),
+  );
+  const peers = new Map(
+    config.peers.map((peer) => [
+      peer.number,
+      stack.use(
+        new PeerUpstream(
+          { clock },
+          {
+            self: region,
+            peer: { meshId: config.meshId, region: peer.name, number: peer.number },
+            url: `https://${peer.peer.host}:${peer.peer.port}`,
+            tls: config.tls,
+          },
+        ),
+      ),
+    ]),
+  );
+  const sources = joinSources(new PeerSources({ peers, links: () => transport.links(), views }), proxy);
+  const oracle = joinOracles(
+    new LocateOracle({ roster, transport, claims: metadata.claims, clock, log, metrics }),
+    proxy,
+  );
+  const fill = stack.use(new Fill({ blobs, rows, clock, random, log, metrics }, { region }));
+  const manifestFetch = new ManifestFetch({ sources, clock, log });
+  const closure = new Closure({ blobs, rows, manifests, manifestFetch, fill, sources });
+  const deliverability = new Deliverability({ manifests, sources, clock });
+  const reader = new ContentReader(
+    { blobs, rows, manifests, views, fill, manifestFetch, deliverability, oracle, sources, log },
+    { region },
+  );
+  const writer = new ContentWriter({
+    ...{ blobs, rows, manifests, views, fill, closure, sources, clock, log },
+    claimWriter: deps.claims,
+    writeGuard: proxy,
+  });
+  return { fill, closure, reader, writer };
+}

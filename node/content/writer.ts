@@ -1,0 +1,216 @@
+/**
+ * Writing: uploads that become blobs, mounts, manifests, and their deletion.
+ *
+ * A manifest is acknowledged when every blob that it refers to is durable here and the claims that announce it are on
+ * stable storage, in one transaction with its bytes (DESIGN.md, P1). Each PUT of a manifest mints its claims, also
+ * when it changes nothing: a push that comes after a delete must prevail over it.
+ */
+import { algorithmOf, type Digest, digestOf } from '#domain/digest.ts';
+import type { Dot } from '#domain/dot.ts';
+import { RegistryError } from '#domain/errors.ts';
+import { MANIFEST_BYTES_MAX, parseManifest } from '#domain/manifest.ts';
+import { parseTag, type Reference, type RepositoryName, referenceText } from '#domain/name.ts';
+import type { RequestContext } from '#domain/request-context.ts';
+import type { Clock } from '#runtime/clock.ts';
+import type { Log } from '#runtime/log.ts';
+import type { BlobStat, BlobStore, Upload } from '#storage/blob-store.ts';
+import type { BlobRows, ManifestRows, ViewRows } from '#storage/metadata.ts';
+import type { ClaimWriter, IndexChange } from './claim-writer.ts';
+import type { Closure } from './closure.ts';
+import type { Fill } from './fill.ts';
+import { PushedReferences, type PushedReferencesConfig } from './pushed-references.ts';
+import type { Sources } from './upstream.ts';
+import { manifestVisibility, taggedDigest, tagsOf } from './visibility.ts';
+
+/** Who says that a repository is read-only (the prefix of a proxied registry is). */
+export interface WriteGuard {
+  /** Why it may not be written; `undefined` when it may. */
+  refuseWrite(repository: RepositoryName): string | undefined;
+}
+
+export type ContentWriterDeps = {
+  readonly blobs: BlobStore;
+  readonly rows: Pick<BlobRows, 'find' | 'record' | 'link' | 'isReadable' | 'unlink'>;
+  readonly manifests: Pick<ManifestRows, 'isLinked' | 'presence'>;
+  readonly views: Pick<ViewRows, 'get' | 'withValue'>;
+  readonly claimWriter: ClaimWriter;
+  readonly writeGuard: WriteGuard;
+  readonly fill: Fill;
+  readonly closure: Closure;
+  readonly sources: Sources;
+  readonly clock: Clock;
+  readonly log: Log;
+};
+
+export type ContentWriterConfig = PushedReferencesConfig;
+
+export type ManifestPut = {
+  readonly repository: RepositoryName;
+  readonly reference: Reference;
+  readonly bytes: Uint8Array;
+  readonly contentType: string | undefined;
+};
+
+export class ContentWriter {
+  readonly #deps: ContentWriterDeps;
+  readonly #references: PushedReferences;
+
+  constructor(deps: ContentWriterDeps, config: ContentWriterConfig = {}) {
+    this.#deps = deps;
+    this.#references = new PushedReferences(deps, config);
+  }
+
+  /** @throws RegistryError DENIED where the repository is read-only. */
+  async startUpload(repository: RepositoryName, _context: RequestContext): Promise<Upload> {
+    this.#requireWritable(repository);
+    return await this.#deps.blobs.startUpload(repository);
+  }
+
+  /** @throws RegistryError BLOB_UPLOAD_UNKNOWN. */
+  async findUpload(repository: RepositoryName, id: string, _context: RequestContext): Promise<Upload> {
+    const upload = await this.#deps.blobs.findUpload(repository, id);
+    if (upload !== undefined) return upload;
+    throw new RegistryError('BLOB_UPLOAD_UNKNOWN', `${repository} has no upload ${id.slice(0, 64)}`);
+  }
+
+  /** The blob is durable and readable through this repository. @throws RegistryError DIGEST_INVALID, DENIED. */
+  async finishUpload(
+    repository: RepositoryName,
+    upload: Upload,
+    digest: Digest,
+    context: RequestContext,
+  ): Promise<BlobStat> {
+    this.#requireWritable(repository);
+    const stat = await upload.commit(digest);
+    const storedMs = this.#deps.clock.nowMs();
+    await this.#deps.rows.record({ ...stat, source: 'push', storedMs }, repository);
+    const { requestId } = context;
+    this.#deps.log.info('blob pushed', { requestId, repository, digest, bytes: stat.sizeBytes });
+    return stat;
+  }
+
+  /** False when the blob is not here, or `from` does not have it: the client then uploads it. @throws RegistryError DENIED. */
+  async mount(
+    repository: RepositoryName,
+    digest: Digest,
+    from: RepositoryName | undefined,
+    _context: RequestContext,
+  ): Promise<boolean> {
+    this.#requireWritable(repository);
+    const { rows, blobs } = this.#deps;
+    if (from !== undefined && !(await rows.isReadable(from, digest))) return false;
+    if ((await rows.find(digest)) === undefined || (await blobs.stat(digest)) === undefined) return false;
+    await rows.link(repository, digest);
+    return true;
+  }
+
+  /**
+   * `dot` is that of its last claim.
+   * @throws RegistryError SIZE_INVALID (413), MANIFEST_INVALID, DIGEST_INVALID, MANIFEST_BLOB_UNKNOWN with the digest
+   * of each missing blob, DENIED; UnavailableError when what others have could not be had.
+   */
+  async putManifest(
+    put: ManifestPut,
+    context: RequestContext,
+  ): Promise<{ digest: Digest; subject?: Digest; dot: Dot }> {
+    const { repository, reference, bytes } = put;
+    this.#requireWritable(repository);
+    if (bytes.byteLength > MANIFEST_BYTES_MAX) {
+      const message = `the manifest has ${bytes.byteLength} bytes; the limit is ${MANIFEST_BYTES_MAX}`;
+      throw new RegistryError('SIZE_INVALID', message, { status: 413 });
+    }
+    const { mediaType, references, subject } = parseManifest(bytes, put.contentType);
+    const digest = digestOfPut(put);
+    await this.#references.requireAll(repository, references, context);
+    const changes: readonly IndexChange[] = [
+      { change: 'add-manifest', repository, manifest: { digest, mediaType, bytes } },
+      ...('tag' in reference ? [{ change: 'set-tag' as const, repository, tag: reference.tag, digest }] : []),
+    ];
+    const dot = await this.#write(changes, context);
+    const tag = 'tag' in reference ? { tag: reference.tag } : {};
+    const { requestId } = context;
+    this.#deps.log.info('manifest pushed', {
+      requestId,
+      repository,
+      digest,
+      ...tag,
+      bytes: bytes.byteLength,
+    });
+    return { digest, dot, ...(subject === undefined ? {} : { subject }) };
+  }
+
+  /**
+   * By tag: only the tag. By digest: the manifest and every tag that has it.
+   * @throws RegistryError MANIFEST_UNKNOWN when it is not here, DENIED.
+   */
+  async deleteManifest(
+    repository: RepositoryName,
+    reference: Reference,
+    context: RequestContext,
+  ): Promise<Dot> {
+    this.#requireWritable(repository);
+    const changes =
+      'tag' in reference
+        ? await this.#tagDeletion(repository, reference.tag)
+        : await this.#manifestDeletion(repository, reference.digest);
+    if (changes.length === 0) {
+      const message = `${repository} has no manifest ${referenceText(reference)}`;
+      throw new RegistryError('MANIFEST_UNKNOWN', message);
+    }
+    const dot = await this.#write(changes, context);
+    this.#deps.log.info('manifest deleted', { requestId: context.requestId, repository, ...reference });
+    return dot;
+  }
+
+  /**
+   * Takes the blob out of this repository; others keep it.
+   * @throws RegistryError BLOB_UNKNOWN, DENIED; UNSUPPORTED (405) when only manifests of the repository hold it.
+   */
+  async deleteBlob(repository: RepositoryName, digest: Digest, context: RequestContext): Promise<void> {
+    this.#requireWritable(repository);
+    const { rows, log } = this.#deps;
+    if (await rows.unlink(repository, digest)) {
+      log.info('blob deleted', { requestId: context.requestId, repository, digest });
+      return;
+    }
+    if ((await rows.find(digest)) !== undefined && (await rows.isReadable(repository, digest))) {
+      throw new RegistryError('UNSUPPORTED', `manifests of ${repository} refer to ${digest}; delete those`);
+    }
+    throw new RegistryError('BLOB_UNKNOWN', `${digest} is not in ${repository}`);
+  }
+
+  async #tagDeletion(repository: RepositoryName, tag: string): Promise<readonly IndexChange[]> {
+    const digest = await taggedDigest(this.#deps, repository, tag);
+    return digest === undefined ? [] : [{ change: 'delete-tag', repository, tag }];
+  }
+
+  /** The manifest last, so that the version that is answered covers its tags. */
+  async #manifestDeletion(repository: RepositoryName, digest: Digest): Promise<readonly IndexChange[]> {
+    if ((await manifestVisibility(this.#deps, repository, digest)) !== 'present') return [];
+    const tags = await tagsOf(this.#deps, repository, digest);
+    return [
+      ...tags.map(({ name }) => ({ change: 'delete-tag' as const, repository, tag: parseTag(name) })),
+      { change: 'delete-manifest', repository, digest },
+    ];
+  }
+
+  async #write(changes: readonly IndexChange[], { principal, signal }: RequestContext): Promise<Dot> {
+    return await this.#deps.claimWriter.write(changes, { principal, signal });
+  }
+
+  #requireWritable(repository: RepositoryName): void {
+    const refusal = this.#deps.writeGuard.refuseWrite(repository);
+    if (refusal !== undefined) throw new RegistryError('DENIED', refusal);
+  }
+}
+
+/** In the algorithm of the digest that it is put under; sha256 under a tag. */
+function digestOfPut({ reference, bytes }: ManifestPut): Digest {
+  if ('tag' in reference) return digestOf(bytes);
+  const digest = digestOf(bytes, algorithmOf(reference.digest));
+  if (digest === reference.digest) return digest;
+  throw new RegistryError(
+    'DIGEST_INVALID',
+    `the manifest's digest is ${digest}, and it was put as ${reference.digest}`,
+  );
+}

@@ -1,0 +1,109 @@
+/**
+ * Puts an answer on the wire.
+ *
+ * Two rules come from what real clients do with broken transfers. A stream whose first piece cannot be had fails
+ * before its headers are sent, so that the client gets an honest 503. One that fails later ends short, by FIN and
+ * never by RST: containerd, docker and podman resume at the same byte elsewhere after an early end, and give up
+ * after a reset. Closing the socket only after everything written was flushed is what makes it a FIN.
+ */
+import { once } from 'node:events';
+import type { ServerResponse } from 'node:http';
+import type { Clock } from '#runtime/clock.ts';
+import type { Answer } from './answer.ts';
+import type { Call } from './call.ts';
+
+/** @returns `short` when the stream failed after its headers, with what it threw; `gone` when the client left. */
+export type Written =
+  | { readonly outcome: 'whole' }
+  | { readonly outcome: 'gone' }
+  | { readonly outcome: 'short'; readonly thrown: unknown };
+
+const WHOLE: Written = { outcome: 'whole' };
+const GONE: Written = { outcome: 'gone' };
+
+/** Rejects with what the stream threw when that was before its first byte: nothing is sent then. */
+export async function writeAnswer(call: Call, answer: Answer, clock: Clock): Promise<Written> {
+  if (call.response.destroyed) return discardStream(answer);
+  if (answer.stream !== undefined) return writeStream(call, answer, answer.stream);
+  return writeWhole(call, answer, clock);
+}
+
+async function writeWhole(call: Call, answer: Answer, clock: Clock): Promise<Written> {
+  const { response, body } = call;
+  const isUnread = body.isUnread;
+  writeHead(call, answer);
+  const bytes = call.method === 'HEAD' ? undefined : answer.body;
+  call.bytesOut = bytes?.length ?? 0;
+  if (!isUnread) {
+    response.end(bytes);
+    return WHOLE;
+  }
+  // The client has its whole answer before it has sent its whole request; see `RequestBody.discard`.
+  if (bytes === undefined) response.flushHeaders();
+  else response.write(bytes);
+  await body.discard(clock, call.context.signal);
+  response.end();
+  return WHOLE;
+}
+
+async function writeStream(call: Call, answer: Answer, stream: AsyncIterable<Uint8Array>): Promise<Written> {
+  const { response } = call;
+  const expected = Number(answer.headers['Content-Length']);
+  const iterator = stream[Symbol.asyncIterator]();
+  try {
+    const first = await iterator.next();
+    if (response.destroyed) return GONE;
+    writeHead(call, answer);
+    return await pump(call, iterator, { first, expected });
+  } finally {
+    await iterator.return?.();
+  }
+}
+
+async function pump(
+  call: Call,
+  iterator: AsyncIterator<Uint8Array>,
+  { first, expected }: { readonly first: IteratorResult<Uint8Array>; readonly expected: number },
+): Promise<Written> {
+  const { response } = call;
+  const { signal } = call.context;
+  try {
+    for (let next = first; next.done !== true; next = await iterator.next()) {
+      signal.throwIfAborted();
+      if (call.bytesOut + next.value.length > expected)
+        throw new Error('the source has more bytes than it said');
+      call.bytesOut += next.value.length;
+      if (!response.write(next.value)) await once(response, 'drain', { signal });
+    }
+    if (call.bytesOut < expected) throw new Error('the source has fewer bytes than it said');
+    response.end();
+    return WHOLE;
+  } catch (thrown) {
+    if (response.destroyed) return GONE;
+    endShort(response);
+    return { outcome: 'short', thrown };
+  }
+}
+
+/** Flushes, then FIN. A client that does not read is cut off by the listener's idle limit. */
+function endShort(response: ServerResponse): void {
+  const { socket } = response;
+  if (socket === null) response.destroy();
+  else socket.destroySoon();
+}
+
+function writeHead(call: Call, answer: Answer): void {
+  const headers = {
+    'Docker-Distribution-Api-Version': 'registry/2.0',
+    'Fairway-Request-Id': call.context.requestId,
+    'X-Content-Type-Options': 'nosniff',
+    ...answer.headers,
+    ...(call.body.closesConnection ? { Connection: 'close' } : undefined),
+  };
+  call.response.writeHead(answer.status, headers as Record<string, string | number | string[]>);
+}
+
+async function discardStream(answer: Answer): Promise<Written> {
+  await answer.stream?.[Symbol.asyncIterator]().return?.();
+  return GONE;
+}

@@ -1,0 +1,185 @@
+/**
+ * The frame around the distribution API: takes each request over from fastify as a `Call`, has it routed, writes
+ * the answer or the error, and counts and logs it. The registry and the peer server are two of these.
+ *
+ * Fastify listens and closes; bodies are never parsed and schemas are never used, because blobs stream and the
+ * manifest path is the hottest of all. Reads are logged at debug: a line per request costs a third of the rate.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type FastifyInstance, fastify } from 'fastify';
+import { messageOf, UnavailableError } from '#domain/errors.ts';
+import type { Clock } from '#runtime/clock.ts';
+import type { Log } from '#runtime/log.ts';
+import type { Registry } from '#runtime/metrics.ts';
+import type { Random } from '#runtime/random.ts';
+import type { Answer } from './answer.ts';
+import { writeAnswer } from './answer-writer.ts';
+import { Call } from './call.ts';
+import { errorReply } from './error-reply.ts';
+import { HttpMetrics } from './http-metrics.ts';
+import { createServer, type ListenConfig, type Listening, listen } from './listener.ts';
+import { RequestIds } from './request-ids.ts';
+
+export type CallServerDeps = {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly metrics: Registry;
+};
+
+export type CallServerConfig = ListenConfig & {
+  /** Tells this server apart in metrics and logs. */
+  readonly name: 'registry' | 'peer';
+};
+
+/** What a server does with a call. Rejects with what `errorReply` renders. */
+export type Respond = (call: Call) => Promise<Answer>;
+
+/** Status in logs and metrics of a call whose client left before the answer. */
+const CLIENT_LEFT = 499;
+const READS: ReadonlySet<string> = new Set(['GET', 'HEAD']);
+
+/** Rejects with the system's error when it cannot listen. */
+export async function openCallServer(
+  deps: CallServerDeps,
+  config: CallServerConfig,
+  respond: Respond,
+): Promise<Listening> {
+  const server = new CallServer(deps, config, respond);
+  return await listen(server.app, config, {
+    clock: deps.clock,
+    stopping: () => server.stop(),
+    abort: () => server.abort(),
+  });
+}
+
+class CallServer {
+  readonly app: FastifyInstance;
+  readonly #deps: CallServerDeps;
+  readonly #respond: Respond;
+  readonly #metrics: HttpMetrics;
+  readonly #ids: RequestIds;
+  /** Bounded by the number of connections. */
+  readonly #running = new Set<Call>();
+  #isStopping = false;
+
+  constructor(deps: CallServerDeps, config: CallServerConfig, respond: Respond) {
+    this.#deps = deps;
+    this.#respond = respond;
+    this.#metrics = new HttpMetrics(deps.metrics, config.name);
+    this.#ids = new RequestIds(deps.random);
+    this.app = this.#open(config);
+  }
+
+  #open(config: ListenConfig): FastifyInstance {
+    const take = (request: { raw: IncomingMessage }, reply: { hijack(): unknown; raw: ServerResponse }) => {
+      reply.hijack();
+      void this.#take(request.raw, reply.raw);
+    };
+    const app = fastify({
+      serverFactory: (handler) => createServer(handler, config, this.#deps.log),
+      // Listened to by `createServer`; fastify's own listener must not answer as well.
+      clientErrorHandler: () => undefined,
+      frameworkErrors: (_error, request, reply) => take(request, reply),
+      return503OnClosing: false,
+      forceCloseConnections: 'idle',
+    });
+    app.removeAllContentTypeParsers();
+    app.addContentTypeParser('*', (_request, _payload, done) => done(null));
+    app.all('/v2/*', take);
+    app.setNotFoundHandler(take);
+    app.setErrorHandler((_error, request, reply) => take(request, reply));
+    return app;
+  }
+
+  /** From now on every connection closes with its answer. */
+  stop(): void {
+    this.#isStopping = true;
+    for (const call of this.#running) call.response.shouldKeepAlive = false;
+  }
+
+  abort(): void {
+    for (const call of this.#running) call.abort(new UnavailableError('this node is stopping'));
+  }
+
+  async #take(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const requestId = this.#ids.of(request.headers['fairway-request-id']);
+    const call = new Call({ request, response }, { requestId, startedMs: this.#deps.clock.monotonicMs() });
+    this.#begin(call);
+    try {
+      call.refuseRepeatedHeaders();
+      const answer = await this.#respond(call);
+      const written = await writeAnswer(call, answer, this.#deps.clock);
+      if (written.outcome === 'short') this.#logShort(call, written.thrown);
+    } catch (thrown) {
+      await this.#fail(call, thrown).catch((err: unknown) => this.#giveUp(call, err));
+    }
+  }
+
+  #begin(call: Call): void {
+    this.#running.add(call);
+    this.#metrics.began();
+    if (this.#isStopping) call.response.shouldKeepAlive = false;
+    call.response.once('close', () => this.#end(call));
+  }
+
+  /** After the last byte, or when the connection is gone. */
+  #end(call: Call): void {
+    const { response, method } = call;
+    this.#running.delete(call);
+    if (!response.writableFinished) call.abort(new Error('the client has gone'));
+    const status = response.headersSent ? response.statusCode : CLIENT_LEFT;
+    const durationMs = this.#deps.clock.monotonicMs() - call.startedMs;
+    this.#metrics.ended({ method, route: call.route, status, durationMs, bytesOut: call.bytesOut });
+    this.#logEnd(call, status, durationMs);
+    // A connection whose answer was under way when the server began to stop is idle now.
+    if (this.#isStopping) this.app.server.closeIdleConnections();
+  }
+
+  #logEnd(call: Call, status: number, durationMs: number): void {
+    const { log } = this.#deps;
+    const isRead = READS.has(call.method);
+    // Pushers probe by HEAD, so its 404 is no error.
+    const isError = status >= 400 && !(call.method === 'HEAD' && status === 404);
+    const level = status >= 500 ? 'warn' : isError || !isRead ? 'info' : 'debug';
+    log[level]('request answered', {
+      requestId: call.requestId,
+      method: call.method,
+      path: pathOf(call.request),
+      status,
+      bytes: call.bytesOut,
+      durationMs: Math.round(durationMs * 10) / 10,
+    });
+  }
+
+  #logShort(call: Call, thrown: unknown): void {
+    this.#deps.log.warn('answer ended short', {
+      requestId: call.requestId,
+      path: pathOf(call.request),
+      bytes: call.bytesOut,
+      reason: messageOf(thrown),
+    });
+  }
+
+  async #fail(call: Call, thrown: unknown): Promise<void> {
+    const { response, requestId } = call;
+    if (response.destroyed) return;
+    if (response.headersSent) return this.#giveUp(call, thrown);
+    const { answer, isOurFault } = errorReply(thrown, requestId);
+    if (isOurFault) {
+      this.#deps.log.error('request failed', { requestId, path: pathOf(call.request), err: thrown });
+    }
+    await writeAnswer(call, answer, this.#deps.clock);
+  }
+
+  /** Only a fault of our own leads here; the client must not wait for an answer, or for the rest of one. */
+  #giveUp(call: Call, err: unknown): void {
+    this.#deps.log.error('answer failed', { requestId: call.requestId, path: pathOf(call.request), err });
+    call.response.destroy();
+  }
+}
+
+/** Without the query, and bounded: it goes into log lines. */
+function pathOf(request: IncomingMessage): string {
+  return (request.url ?? '').split('?', 1)[0]?.slice(0, 512) ?? '';
+}

@@ -1,0 +1,122 @@
+/**
+ * Manifests: pull, probe, push and delete, by tag and by digest. Bytes go out exactly as they came in, with the
+ * media type that they were pushed with and no parameters.
+ *
+ * A probe (HEAD) is what a pusher begins with, so where absence cannot be proven it is answered 404 with a warning:
+ * a push must not fail because another region is down. A pull (GET) is then answered 503.
+ * Source: OCI distribution spec, end-3, end-7, end-9.
+ */
+import type { ContentReader, ManifestRead } from '#content/reader.ts';
+import type { ContentWriter } from '#content/writer.ts';
+import { type Dot, versionText } from '#domain/dot.ts';
+import { RegistryError, UnavailableError } from '#domain/errors.ts';
+import { parseReference, type Reference, type RepositoryName } from '#domain/name.ts';
+import type { RegionName } from '#domain/region.ts';
+import {
+  type Answer,
+  CACHE_FOREVER,
+  DIGEST_HEADER,
+  empty,
+  methodNotAllowed,
+  sourceText,
+  unchanged,
+} from './answer.ts';
+import type { BodyBudget } from './body-budget.ts';
+import type { Call } from './call.ts';
+import { entityTag, isUnchanged } from './conditional.ts';
+import { warningHeader } from './error-reply.ts';
+
+export type ManifestReading = { readonly reader: Pick<ContentReader, 'manifest'> };
+
+export type ManifestWriting = ManifestReading & {
+  readonly writer: Pick<ContentWriter, 'putManifest' | 'deleteManifest'>;
+  readonly bodies: BodyBudget;
+  readonly region: RegionName;
+};
+
+type Target = { readonly repository: RepositoryName; readonly reference: string };
+
+export async function answerManifest(deps: ManifestWriting, call: Call, target: Target): Promise<Answer> {
+  switch (call.method) {
+    case 'GET':
+    case 'HEAD':
+      return await readManifest(deps, call, target);
+    case 'PUT':
+      return await putManifest(deps, call, target);
+    case 'DELETE':
+      return await deleteManifest(deps, call, target);
+    default:
+      throw methodNotAllowed(call.method, ['GET', 'HEAD', 'PUT', 'DELETE']);
+  }
+}
+
+/** GET and HEAD. */
+export async function readManifest(deps: ManifestReading, call: Call, target: Target): Promise<Answer> {
+  const reference = parseReference(target.reference);
+  if (call.method === 'HEAD') return await probe(deps, call, { ...target, reference });
+  return found(call, await deps.reader.manifest(target.repository, reference, call.context), reference);
+}
+
+async function probe(
+  deps: ManifestReading,
+  call: Call,
+  target: { readonly repository: RepositoryName; readonly reference: Reference },
+): Promise<Answer> {
+  try {
+    const manifest = await deps.reader.manifest(target.repository, target.reference, call.context);
+    return found(call, manifest, target.reference);
+  } catch (thrown) {
+    if (!(thrown instanceof UnavailableError)) throw thrown;
+    const tried = thrown.tried.length === 0 ? '' : ` (${thrown.tried.join('; ')})`;
+    throw new RegistryError('MANIFEST_UNKNOWN', thrown.message, {
+      headers: { Warning: warningHeader(`absence is not proven: ${thrown.message}${tried}`) },
+      cause: thrown,
+    });
+  }
+}
+
+function found(call: Call, manifest: ManifestRead, reference: Reference): Answer {
+  const { bytes, digest } = manifest;
+  if (isUnchanged(call.headers['if-none-match'], digest)) return unchanged(digest, manifest.source);
+  return {
+    status: 200,
+    headers: {
+      'Content-Type': manifest.mediaType,
+      'Content-Length': bytes.length,
+      [DIGEST_HEADER]: digest,
+      ETag: entityTag(digest),
+      // A tag moves: whoever kept an answer must ask again.
+      'Cache-Control': 'digest' in reference ? CACHE_FOREVER : 'no-cache',
+      'Fairway-Source': sourceText(manifest.source),
+    },
+    body: bytes,
+  };
+}
+
+async function putManifest(deps: ManifestWriting, call: Call, target: Target): Promise<Answer> {
+  const { repository } = target;
+  const reference = parseReference(target.reference);
+  const contentType = call.headers['content-type'];
+  using body = await deps.bodies.read(call.body);
+  const put = await deps.writer.putManifest(
+    { repository, reference, bytes: body.bytes, contentType },
+    call.context,
+  );
+  return empty(201, {
+    Location: `/v2/${repository}/manifests/${put.digest}`,
+    [DIGEST_HEADER]: put.digest,
+    ...(put.subject === undefined ? {} : { 'OCI-Subject': put.subject }),
+    ...versionHeader(deps.region, put.dot),
+  });
+}
+
+async function deleteManifest(deps: ManifestWriting, call: Call, target: Target): Promise<Answer> {
+  const reference = parseReference(target.reference);
+  const dot = await deps.writer.deleteManifest(target.repository, reference, call.context);
+  return empty(202, versionHeader(deps.region, dot));
+}
+
+/** A write's dot is of our own region: it names the number, and clients are told the name. */
+function versionHeader(region: RegionName, dot: Dot): { readonly 'Fairway-Version': string } {
+  return { 'Fairway-Version': versionText(region, dot) };
+}

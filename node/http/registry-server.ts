@@ -1,0 +1,101 @@
+/**
+ * The registry that clients see: the whole distribution API over HTTP/1.1, with or without TLS.
+ *
+ * One route takes all paths of the API, because names have slashes; `domain/api-path` reads them from the right and
+ * one file per noun answers. Source: OCI distribution spec; what clients need beyond it is said where it is done.
+ */
+import type { ContentReader } from '#content/reader.ts';
+import type { ContentWriter } from '#content/writer.ts';
+import { parseApiPath } from '#domain/api-path.ts';
+import { RegistryError, UnavailableError } from '#domain/errors.ts';
+import { MANIFEST_BYTES_MAX } from '#domain/manifest.ts';
+import type { RegionName } from '#domain/region.ts';
+import type { CachedTagRows, ManifestRows, ViewRows } from '#storage/metadata.ts';
+import { type Answer, json, methodNotAllowed } from './answer.ts';
+import { answerBlob } from './blobs.ts';
+import { BodyBudget } from './body-budget.ts';
+import type { Call } from './call.ts';
+import { type CallServerDeps, openCallServer } from './call-server.ts';
+import { answerCatalog } from './catalog.ts';
+import type { ListenConfig, Listening } from './listener.ts';
+import { answerManifest } from './manifests.ts';
+import { answerReferrers } from './referrers.ts';
+import { answerTags } from './tags.ts';
+import { answerUpload, answerUploadStart } from './uploads.ts';
+import type { Health } from './views.ts';
+
+export type RegistryServerDeps = CallServerDeps & {
+  readonly reader: Pick<ContentReader, 'manifest' | 'blob' | 'blobStat'>;
+  readonly writer: Pick<
+    ContentWriter,
+    'startUpload' | 'findUpload' | 'finishUpload' | 'mount' | 'putManifest' | 'deleteManifest' | 'deleteBlob'
+  >;
+  readonly views: Pick<ViewRows, 'get' | 'list' | 'repositories' | 'withValue'>;
+  readonly manifests: Pick<ManifestRows, 'referrers' | 'isLinked'>;
+  readonly cachedTags: Pick<CachedTagRows, 'list'>;
+  readonly health: Pick<Health, 'ready'>;
+};
+
+export type RegistryServerConfig = ListenConfig & {
+  /** Named in `Fairway-Version`. */
+  readonly region: RegionName;
+  /** The largest manifest. Default 4 MiB, which clients limit themselves to. */
+  readonly manifestBytesMax?: number;
+  /** The largest blob. Default 256 GiB: beyond any layer, and a stop before a disk is filled by mistake. */
+  readonly blobBytesMax?: number;
+};
+
+const BLOB_BYTES_MAX = 256 * 1024 ** 3;
+
+/** Serves until it is disposed. Rejects with the system's error when it cannot listen. */
+export async function openRegistryServer(
+  deps: RegistryServerDeps,
+  config: RegistryServerConfig,
+): Promise<Listening> {
+  const routes = {
+    ...deps,
+    region: config.region,
+    bodies: new BodyBudget(config.manifestBytesMax ?? MANIFEST_BYTES_MAX),
+    blobBytesMax: config.blobBytesMax ?? BLOB_BYTES_MAX,
+  };
+  return await openCallServer(deps, { ...config, name: 'registry' }, (call) => answer(routes, call));
+}
+
+type Routes = RegistryServerDeps & {
+  readonly region: RegionName;
+  readonly bodies: BodyBudget;
+  readonly blobBytesMax: number;
+};
+
+async function answer(routes: Routes, call: Call): Promise<Answer> {
+  const path = parseApiPath(call.path);
+  call.route = path?.route ?? 'none';
+  switch (path?.route) {
+    case 'manifest':
+      return await answerManifest(routes, call, path);
+    case 'blob':
+      return await answerBlob(routes, call, path);
+    case 'upload-start':
+      return await answerUploadStart(routes, call, path);
+    case 'upload':
+      return await answerUpload(routes, call, path);
+    case 'tags':
+      return await answerTags(routes, call, path);
+    case 'referrers':
+      return await answerReferrers(routes, call, path);
+    case 'catalog':
+      return await answerCatalog(routes, call);
+    case 'base':
+      return answerBase(routes, call);
+    default:
+      throw new RegistryError('UNSUPPORTED', 'this path is none of the registry API', { status: 404 });
+  }
+}
+
+/** Clients and load balancers begin here, so a node that is not ready says so here and the next one is taken. */
+function answerBase(routes: Routes, call: Call): Answer {
+  if (call.method !== 'GET' && call.method !== 'HEAD') throw methodNotAllowed(call.method, ['GET', 'HEAD']);
+  const reasons = routes.health.ready();
+  if (reasons.length > 0) throw new UnavailableError('this node is not ready', { tried: reasons });
+  return json(200, {});
+}

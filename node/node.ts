@@ -1,0 +1,220 @@
+/**
+ * The composition root: one region's node from its configuration, on one disposable stack. Rooms that never see each
+ * other meet here, and nowhere else. Disposal runs in reverse: first nobody is let in any more, then work ends, then
+ * what it used is closed.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { openAdminToken } from '#access/admin-token.ts';
+import { messageOf } from '#domain/errors.ts';
+import { mintEpoch } from '#domain/region.ts';
+import { openManagementServer } from '#http/management-server.ts';
+import { openPeerServer } from '#http/peer-server.ts';
+import { openRegistryServer } from '#http/registry-server.ts';
+import type { Health } from '#http/views.ts';
+import { DEFAULT_CLAIMS_CONFIG } from '#mesh/claims/core-state.ts';
+import { ClaimsDriver } from '#mesh/claims/driver.ts';
+import { Roster } from '#mesh/membership/roster.ts';
+import { Planner } from '#mesh/replication/planner.ts';
+import { PolicyBook } from '#mesh/replication/policy-book.ts';
+import { ReplicationMetrics } from '#mesh/replication/replication-metrics.ts';
+import { ReplicationWorker } from '#mesh/replication/worker.ts';
+import { Holdings } from '#mesh/routing/holdings.ts';
+import { MeshStatusView } from '#mesh/routing/mesh-status.ts';
+import { peerIdentity } from '#mesh/transport/peer-identity.ts';
+import { GrpcTransport } from '#mesh/transport/transport-grpc.ts';
+import { systemClock } from '#runtime/clock.ts';
+import type { Log } from '#runtime/log.ts';
+import { openMetrics } from '#runtime/metrics.ts';
+import { systemRandom } from '#runtime/random.ts';
+import { openFilesystemBlobStore } from '#storage/blob-store-filesystem.ts';
+import { lockFolder } from '#storage/folder-lock.ts';
+import { openSqliteMetadata } from '#storage/metadata-sqlite.ts';
+import { type Address, type NodeConfig, resolveSecret } from './config.ts';
+import { openContent } from './content.ts';
+import { indexStatus } from './index-status.ts';
+
+/**
+ * Serves until it is disposed.
+ * @throws Error in one line: another process uses the folder, a port is in use, a file is missing or damaged.
+ */
+export async function startNode(config: NodeConfig, log: Log): Promise<AsyncDisposable> {
+  await using stack = new AsyncDisposableStack();
+  const [clock, random] = [systemClock, systemRandom];
+  const startedMs = clock.nowMs();
+  const metrics = openMetrics();
+  const { region, peers } = config;
+  const tls = readTls(config);
+  const roster = new Roster({
+    meshId: config.meshId,
+    self: region.name,
+    regions: [region, ...peers].map(({ name, number }) => ({ name, number, role: 'core' })),
+  });
+
+  stack.use(await lockFolder(config.data));
+  const adminToken = await openAdminToken({ random, log }, config.data);
+  const blobs = await openFilesystemBlobStore({ root: config.data }, { random });
+  const epochForNewDatabase = mintEpoch(startedMs, Math.floor(random.fraction() * 0x10000));
+  const path = join(config.data, 'metadata.sqlite');
+  const metadata = stack.use(
+    await openSqliteMetadata({ path, region: region.number, epochForNewDatabase }, { log }),
+  );
+  const { epoch } = await metadata.claims.origin();
+
+  const transport = stack.use(
+    new GrpcTransport(
+      { clock, random, log, metrics },
+      {
+        meshId: config.meshId,
+        self: { region: region.name, number: region.number, epoch: () => epoch },
+        listen: config.mesh,
+        tls,
+        peers: peers.map(({ number, name, mesh }) => ({ number, name, address: addressText(mesh) })),
+      },
+    ),
+  );
+  const claims = stack.use(
+    await ClaimsDriver.open(
+      {
+        ...{ claims: metadata.claims, manifests: metadata.manifests, transport, clock, log, metrics },
+        nameOf: (number) => roster.nameOf(number),
+      },
+      { ...DEFAULT_CLAIMS_CONFIG, self: region.number, peers: peers.map((peer) => peer.number) },
+    ),
+  );
+  const onChanged = (listener: Parameters<ClaimsDriver['onChanged']>[0]) => claims.onChanged(listener);
+  const policies = stack.use(
+    await PolicyBook.open({ views: metadata.views, claims, roster, onChanged, clock, log }),
+  );
+  const content = openContent(
+    {
+      ...{ stack, blobs, metadata, transport, claims, policies, roster, clock, random, log, metrics },
+      resolveSecret: async (source) => resolveSecret(source),
+    },
+    { meshId: roster.meshId, region: region.name, peers, tls },
+  );
+  const holdings = new Holdings({
+    manifests: metadata.manifests,
+    isFilling: (digest) => content.fill.isFilling(digest),
+    transport,
+    log,
+  });
+  startReplication();
+
+  const health: Health = { live: () => [], ready: () => [] };
+  const servers = { clock, random, log, metrics, health };
+  const mesh = new MeshStatusView(
+    {
+      ...{ roster, holdings, views: metadata.views, manifests: metadata.manifests, blobs: metadata.blobs },
+      ...{ tasks: metadata.tasks, cachedTags: metadata.cachedTags },
+      links: () => transport.links(),
+      index: () => indexStatus(claims.status()),
+    },
+    { registry: addressText(config.registry), management: addressText(config.management), startedMs },
+  );
+  await transport.start({
+    received: (from, message) => claims.received(from, message),
+    linkUp: (peer) => claims.linkUp(peer),
+    linkDown: (peer) => claims.linkDown(peer),
+    locate: async (_from, request) => await claims.locate(request),
+    holdings: async (_from, request) => await holdings.answer(request),
+  });
+  stack.use(
+    await listening('peer', config.peer, () =>
+      openPeerServer(
+        {
+          ...servers,
+          reader: content.reader,
+          identify: (certificate) => {
+            const identity = peerIdentity(certificate);
+            const known =
+              identity !== undefined && roster.byName(identity.region)?.number === identity.number;
+            return known && identity.meshId === roster.meshId ? identity.region : undefined;
+          },
+        },
+        { ...config.peer, tls: { key: tls.keyPem, cert: tls.certificatePem, ca: tls.authorityPem } },
+      ),
+    ),
+  );
+  stack.use(
+    await listening('management', config.management, () =>
+      openManagementServer(
+        { ...servers, mesh, policies, tasks: metadata.tasks, adminToken },
+        config.management,
+      ),
+    ),
+  );
+  stack.use(
+    await listening('registry', config.registry, () =>
+      openRegistryServer(
+        {
+          ...{ ...servers, reader: content.reader, writer: content.writer },
+          ...{ views: metadata.views, manifests: metadata.manifests, cachedTags: metadata.cachedTags },
+        },
+        { ...config.registry, region: region.name },
+      ),
+    ),
+  );
+  log.info('node started', { address: addressText(config.registry), durationMs: clock.nowMs() - startedMs });
+  return stack.move();
+
+  function startReplication(): void {
+    const replication = new ReplicationMetrics(metrics, metadata.tasks);
+    const worker = stack.use(
+      new ReplicationWorker(
+        {
+          ...{ tasks: metadata.tasks, views: metadata.views, closure: content.closure, policies },
+          ...{ clock, random, log, metrics: replication },
+        },
+        { region: region.name },
+      ),
+    );
+    const planner = stack.use(
+      new Planner(
+        {
+          ...{
+            views: metadata.views,
+            manifests: metadata.manifests,
+            tasks: metadata.tasks,
+            policies,
+            onChanged,
+          },
+          ...{ onPlanned: () => worker.wake(), clock, log, metrics: replication },
+        },
+        { region: region.name },
+      ),
+    );
+    worker.start();
+    planner.start();
+  }
+}
+
+function readTls(config: NodeConfig) {
+  const read = (file: string) => {
+    try {
+      return readFileSync(file, 'utf8');
+    } catch (cause) {
+      throw new Error(`cannot read ${file}: ${messageOf(cause)}`, { cause });
+    }
+  };
+  const { authority, certificate, key } = config.tls;
+  return { authorityPem: read(authority), certificatePem: read(certificate), keyPem: read(key) };
+}
+
+async function listening<Server>(
+  what: string,
+  address: Address,
+  open: () => Promise<Server>,
+): Promise<Server> {
+  try {
+    return await open();
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code;
+    const reason = code === 'EADDRINUSE' ? 'the address is in use by another program' : messageOf(cause);
+    throw new Error(`cannot listen on ${addressText(address)} (${what}): ${reason}`, { cause });
+  }
+}
+
+function addressText(address: Address): string {
+  return `${address.host}:${address.port}`;
+}

@@ -1,0 +1,106 @@
+/**
+ * Where committed blobs lie: `<root>/sha256/<2 hex>/<hex>`, so that no folder grows past some thousands of files.
+ *
+ * A file gets here by rename only, whole and synced; then its folder is synced, so that its name survives a crash
+ * as well. A folder that was made is synced into its own parent first, once per folder and process.
+ */
+import { mkdir, open, opendir, rename, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { algorithmOf, type Digest, type DigestAlgorithm, hexOf, isDigest } from '#domain/digest.ts';
+import type { BlobStat } from './blob-store.ts';
+import { systemCode } from './disk-error.ts';
+
+const ALGORITHMS: readonly DigestAlgorithm[] = ['sha256', 'sha512'];
+
+export class BlobFolder {
+  readonly #root: string;
+  /** At most 256 an algorithm. */
+  readonly #ready = new Map<string, Promise<void>>();
+
+  constructor(root: string) {
+    this.#root = root;
+  }
+
+  /** Makes the outer folders; an open store has them. */
+  async prepare(): Promise<void> {
+    for (const algorithm of ALGORITHMS) await mkdir(join(this.#root, algorithm), { recursive: true });
+    await syncFolder(this.#root);
+  }
+
+  pathOf(digest: Digest): string {
+    return join(this.#folderOf(digest), hexOf(digest));
+  }
+
+  /**
+   * Moves a synced file here and answers its path; `sync` then makes it durable. A file that is here already is
+   * replaced: the bytes are the same, unless the old ones were damaged.
+   */
+  async adopt(path: string, digest: Digest): Promise<string> {
+    const folder = this.#folderOf(digest);
+    await this.#makeReady(folder, algorithmOf(digest));
+    const target = this.pathOf(digest);
+    await rename(path, target);
+    return target;
+  }
+
+  /** Makes the names in the blob's folder durable. */
+  async sync(digest: Digest): Promise<void> {
+    await syncFolder(this.#folderOf(digest));
+  }
+
+  async *list(): AsyncGenerator<BlobStat, void, undefined> {
+    for (const algorithm of ALGORITHMS) {
+      for await (const folder of await opendir(join(this.#root, algorithm))) {
+        if (folder.isDirectory()) yield* listFolder(join(this.#root, algorithm, folder.name), algorithm);
+      }
+    }
+  }
+
+  #folderOf(digest: Digest): string {
+    return join(this.#root, algorithmOf(digest), hexOf(digest).slice(0, 2));
+  }
+
+  async #makeReady(folder: string, algorithm: DigestAlgorithm): Promise<void> {
+    let ready = this.#ready.get(folder);
+    if (ready === undefined) {
+      ready = makeFolder(folder, join(this.#root, algorithm));
+      this.#ready.set(folder, ready);
+      ready.catch(() => this.#ready.delete(folder));
+    }
+    await ready;
+  }
+}
+
+async function makeFolder(folder: string, parent: string): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  await syncFolder(parent);
+}
+
+export async function syncFolder(path: string): Promise<void> {
+  await using folder = await open(path, 'r');
+  await folder.sync();
+}
+
+/** A blob that is deleted while the folder is read is left out. */
+async function* listFolder(
+  path: string,
+  algorithm: DigestAlgorithm,
+): AsyncGenerator<BlobStat, void, undefined> {
+  for await (const file of await opendir(path)) {
+    const digest = `${algorithm}:${file.name}`;
+    if (!file.isFile() || !isDigest(digest)) continue;
+    const sizeBytes = await sizeOf(join(path, file.name));
+    if (sizeBytes !== undefined) yield { digest, sizeBytes };
+  }
+}
+
+/** `undefined` when no file is there. */
+export async function sizeOf(path: string): Promise<number | undefined> {
+  try {
+    const found = await stat(path);
+    return found.isFile() ? found.size : undefined;
+  } catch (thrown) {
+    if (systemCode(thrown) === 'ENOENT') return undefined;
+    throw thrown;
+  }
+}

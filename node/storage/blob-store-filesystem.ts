@@ -1,0 +1,185 @@
+/**
+ * Blobs as files, for the embedded profile: `<root>/blobs/sha256/<2 hex>/<hex>` and, while they arrive,
+ * `<root>/uploads/<hash of the scope>-<id>`. Both lie on one file system, so that a commit is a rename.
+ *
+ * The uploads of a store belong to one process: that a second append is refused is known in memory only.
+ */
+import { type FileHandle, mkdir, open, opendir, stat, unlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Digest, digestOf, hexOf } from '#domain/digest.ts';
+import type { Clock } from '#runtime/clock.ts';
+import { type Random, randomId } from '#runtime/random.ts';
+import { BlobFolder, sizeOf, syncFolder } from './blob-folder.ts';
+import type { BlobStat, BlobStore, ByteRange, Upload } from './blob-store.ts';
+import { diskError, systemCode } from './disk-error.ts';
+import { streamOf } from './file-stream.ts';
+import { FilesystemUpload } from './upload-filesystem.ts';
+
+export type FilesystemBlobStoreConfig = {
+  /** Made where it is missing. */
+  readonly root: string;
+};
+
+export type FilesystemBlobStoreDeps = {
+  readonly random: Random;
+  /** With a clock, opening removes uploads that nobody touched for seven days; without one they stay. */
+  readonly clock?: Pick<Clock, 'nowMs'>;
+};
+
+/** As long as the reference registry keeps them. */
+const ABANDONED_UPLOAD_MS = 7 * 24 * 60 * 60 * 1000;
+/** Uploads whose running hash is kept. Beyond it the idlest is read again at its commit. */
+const OPEN_UPLOADS_MAX = 4096;
+const UPLOAD_ID = /^[0-9a-f]{32}$/;
+
+/** @throws UnavailableError when the folder cannot be written. */
+export async function openFilesystemBlobStore(
+  config: FilesystemBlobStoreConfig,
+  deps: FilesystemBlobStoreDeps,
+): Promise<BlobStore> {
+  const blobs = new BlobFolder(join(config.root, 'blobs'));
+  const uploads = join(config.root, 'uploads');
+  try {
+    await blobs.prepare();
+    await mkdir(uploads, { recursive: true });
+    await syncFolder(config.root);
+    await proveWritable(uploads);
+    if (deps.clock !== undefined) await removeAbandoned(uploads, deps.clock.nowMs());
+  } catch (thrown) {
+    throw diskError(`cannot write to the blob folder ${config.root}`, thrown);
+  }
+  return new FilesystemBlobStore({ blobs, uploads }, deps.random);
+}
+
+class FilesystemBlobStore implements BlobStore {
+  readonly #blobs: BlobFolder;
+  readonly #uploads: string;
+  readonly #random: Random;
+  /** By file name, the idlest first. */
+  readonly #open = new Map<string, FilesystemUpload>();
+
+  constructor(folders: { readonly blobs: BlobFolder; readonly uploads: string }, random: Random) {
+    this.#blobs = folders.blobs;
+    this.#uploads = folders.uploads;
+    this.#random = random;
+  }
+
+  async stat(digest: Digest): Promise<BlobStat | undefined> {
+    const sizeBytes = await reading(() => sizeOf(this.#blobs.pathOf(digest)));
+    return sizeBytes === undefined ? undefined : { digest, sizeBytes };
+  }
+
+  async read(
+    digest: Digest,
+    range: ByteRange | undefined,
+    signal: AbortSignal,
+  ): Promise<AsyncIterable<Uint8Array> | undefined> {
+    signal.throwIfAborted();
+    return await reading(async () => {
+      const handle = await openIfHere(this.#blobs.pathOf(digest));
+      if (handle === undefined) return undefined;
+      try {
+        const { size } = await handle.stat();
+        const end = Math.min(size, (range?.end ?? size) + 1);
+        return streamOf(handle, { start: range?.start ?? 0, end: () => end, signal });
+      } catch (thrown) {
+        await handle.close();
+        throw thrown;
+      }
+    });
+  }
+
+  /** Not synced: a blob that a crash brings back is one that nothing refers to. */
+  async delete(digest: Digest): Promise<boolean> {
+    try {
+      await unlink(this.#blobs.pathOf(digest));
+      return true;
+    } catch (thrown) {
+      if (systemCode(thrown) === 'ENOENT') return false;
+      throw diskError('cannot delete from the blob store', thrown);
+    }
+  }
+
+  async *list(): AsyncGenerator<BlobStat, void, undefined> {
+    try {
+      yield* this.#blobs.list();
+    } catch (thrown) {
+      throw diskError('cannot read from the blob store', thrown);
+    }
+  }
+
+  async startUpload(scope: string): Promise<Upload> {
+    const id = randomId(this.#random);
+    const name = uploadName(scope, id);
+    try {
+      await writeFile(join(this.#uploads, name), '', { flag: 'wx' });
+    } catch (thrown) {
+      throw diskError('cannot write to the blob store', thrown);
+    }
+    return this.#remember(name, id, 0);
+  }
+
+  async findUpload(scope: string, id: string): Promise<Upload | undefined> {
+    if (!UPLOAD_ID.test(id)) return undefined;
+    const name = uploadName(scope, id);
+    const sizeBytes = await reading(() => sizeOf(join(this.#uploads, name)));
+    // Two requests that ask at once must get the same object, as it is what refuses a second append.
+    return (
+      this.#open.get(name) ?? (sizeBytes === undefined ? undefined : this.#remember(name, id, sizeBytes))
+    );
+  }
+
+  #remember(name: string, id: string, sizeBytes: number): Upload {
+    this.#makeRoom();
+    const upload = new FilesystemUpload(
+      { id, path: join(this.#uploads, name), sizeBytes },
+      { blobs: this.#blobs, forget: () => this.#open.delete(name) },
+    );
+    this.#open.set(name, upload);
+    return upload;
+  }
+
+  #makeRoom(): void {
+    for (const [name, upload] of this.#open) {
+      if (this.#open.size < OPEN_UPLOADS_MAX) return;
+      if (upload.release()) this.#open.delete(name);
+    }
+  }
+}
+
+/** The scope is hashed, because a repository's name is no file's name. */
+function uploadName(scope: string, id: string): string {
+  return `${hexOf(digestOf(scope)).slice(0, 16)}-${id}`;
+}
+
+async function reading<Result>(read: () => Promise<Result>): Promise<Result> {
+  try {
+    return await read();
+  } catch (thrown) {
+    throw diskError('cannot read from the blob store', thrown);
+  }
+}
+
+async function openIfHere(path: string): Promise<FileHandle | undefined> {
+  try {
+    return await open(path, 'r');
+  } catch (thrown) {
+    if (systemCode(thrown) === 'ENOENT') return undefined;
+    throw thrown;
+  }
+}
+
+/** Whether a folder takes files is only known by making one: its mode says nothing of a read-only mount. */
+async function proveWritable(folder: string): Promise<void> {
+  const probe = join(folder, 'probe');
+  await writeFile(probe, 'fairway');
+  await unlink(probe);
+}
+
+async function removeAbandoned(uploads: string, nowMs: number): Promise<void> {
+  for await (const file of await opendir(uploads)) {
+    const path = join(uploads, file.name);
+    const found = await stat(path);
+    if (found.isFile() && nowMs - found.mtimeMs > ABANDONED_UPLOAD_MS) await unlink(path);
+  }
+}

@@ -1,0 +1,29 @@
+/**
+ * Errors of the file system, translated once, with the cause in words that an operator acts on.
+ */
+import { messageOf, UnavailableError } from '#domain/errors.ts';
+
+const CAUSES: Readonly<Record<string, string>> = {
+  ENOSPC: 'the disk is full',
+  EDQUOT: 'the disk quota is used up',
+  EROFS: 'the file system is read-only',
+  EIO: 'the disk reported an input/output error',
+  EACCES: 'permission denied',
+  EPERM: 'permission denied',
+  EMFILE: 'too many open files',
+  ENFILE: 'too many open files',
+};
+
+/** The code of a system error (`ENOENT`); `undefined` for any other error. */
+export function systemCode(thrown: unknown): string | undefined {
+  if (!(thrown instanceof Error) || !('syscall' in thrown) || !('code' in thrown)) return undefined;
+  return typeof thrown.code === 'string' ? thrown.code : undefined;
+}
+
+/** The error to throw instead; what no file system said stays as it is. */
+export function diskError(subject: string, thrown: unknown): unknown {
+  const code = systemCode(thrown);
+  if (code === undefined) return thrown;
+  const words = CAUSES[code] ?? messageOf(thrown);
+  return new UnavailableError(`${subject}: ${words} (${code})`, { cause: thrown });
+}

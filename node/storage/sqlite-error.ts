@@ -1,0 +1,45 @@
+/**
+ * Errors of SQLite, translated once. What the disk or another process caused is `UnavailableError`; everything else
+ * (a constraint, a wrong statement) is our own mistake and stays as it is.
+ * Source: sqlite.org/rescode.html.
+ */
+import { messageOf, UnavailableError } from '#domain/errors.ts';
+
+/** Primary result codes that come from the world. */
+const WORLD_CODES: Readonly<Record<number, string>> = {
+  3: 'access to the database file was denied',
+  5: 'the database is locked by another process',
+  7: 'the database is out of memory',
+  8: 'the database is read-only',
+  10: 'the disk reported an input/output error',
+  11: 'the database file is damaged',
+  13: 'the disk is full',
+  14: 'the database file cannot be opened',
+  26: 'the file is not a database',
+};
+
+/** What crosses from the worker's thread. */
+export type SqliteFailure = { readonly message: string; readonly code?: number };
+
+export function sqliteFailure(thrown: unknown): SqliteFailure {
+  const code = errorCode(thrown);
+  return { message: messageOf(thrown), ...(code === undefined ? {} : { code }) };
+}
+
+export function isWorldFailure(failure: SqliteFailure): boolean {
+  return failure.code !== undefined && failure.code in WORLD_CODES;
+}
+
+/** The error to throw for it; `subject` names the database. */
+export function sqliteError(subject: string, failure: SqliteFailure, cause?: unknown): Error {
+  const reason = failure.code === undefined ? undefined : WORLD_CODES[failure.code];
+  if (reason === undefined) return new Error(`${subject}: ${failure.message}`, { cause });
+  return new UnavailableError(`${subject}: ${reason} (${failure.message})`, { cause });
+}
+
+/** The primary result code: the low byte of the extended one. */
+function errorCode(thrown: unknown): number | undefined {
+  if (!(thrown instanceof Error) || !('errcode' in thrown) || typeof thrown.errcode !== 'number')
+    return undefined;
+  return thrown.errcode & 0xff;
+}
