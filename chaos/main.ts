@@ -7,7 +7,7 @@
  */
 import { parseArgs } from 'node:util';
 import { messageOf } from '#domain/errors.ts';
-import type { BatchResult } from './batch.ts';
+import { type BatchResult, runBatch } from './batch.ts';
 import { isMutationName, MUTATIONS, type MutationName, mutateOnLoad } from './mutation.ts';
 import { isScenarioName, SCENARIOS, type ScenarioName } from './scenario.ts';
 import type { SeedResult } from './simulation.ts';
@@ -58,7 +58,6 @@ async function main(args: readonly string[]): Promise<number> {
     process.stderr.write(`simulate: ${call}\nTry: npm run simulate -- --help\n`);
     return 2;
   }
-  if (call.mutation !== undefined) mutateOnLoad(call.mutation);
   const found = call.seed === undefined ? await runMany(call) : await runOne(call, call.seed);
   return found === (call.mutation !== undefined) ? 0 : 1;
 }
@@ -111,8 +110,8 @@ function readOptions(args: readonly string[]) {
 
 /** True when something was violated. */
 async function runMany(call: Call): Promise<boolean> {
-  const { runBatch } = await import('./batch.ts');
-  const result = runBatch({ scenario: call.scenario, count: call.seeds, onSeed: progress(call.seeds) });
+  const { scenario, mutation, seeds } = call;
+  const result = await runBatch({ scenario, mutation, count: seeds, onProgress: progress(seeds) });
   const { failure, unmarked } = result;
   if (call.json) {
     print(
@@ -145,6 +144,7 @@ function tellBatch(call: Call, result: BatchResult): void {
 }
 
 async function runOne(call: Call, seed: number): Promise<boolean> {
+  if (call.mutation !== undefined) mutateOnLoad(call.mutation);
   const { runSeed } = await import('./simulation.ts');
   const startedMs = performance.now();
   const result = runSeed({ seed, scenario: call.scenario, tells: true });

@@ -245,8 +245,8 @@ function episode(
 
 function drawWorkload(prng: Prng): WorkloadPlan {
   return {
-    everyMs: prng.pick([60, 150, 400]),
-    burst: prng.pick([0, 0.2, 0.6]),
+    everyMs: prng.pick([100, 250, 600]),
+    burst: prng.pick([0, 0.2, 0.5]),
     tags: prng.between(1, 4),
     push: prng.between(1, 10),
     retag: prng.between(0, 8),

@@ -49,7 +49,7 @@ export type SeedResult = {
   readonly settledMs: number;
 };
 
-const SAFETY_US = 12_000_000;
+const SAFETY_US = 10_000_000;
 /** I13's bound. Summaries come every second; what a few of them cannot mend in this time, none will. */
 export const LIVENESS_US = 30_000_000;
 const LIVENESS_STEP_US = 100_000;

@@ -2,13 +2,17 @@
  * Who passes on whose claims. An origin serves its followers itself; where it does not get through, a follower shows
  * in its acks and summaries that it stays behind, and one of those who hold what it lacks begins to relay.
  *
- * All of them see that it is behind. So that not all send the same, each waits longer by one retry time for every
- * region that holds more than the follower and stands before it in a line that differs per origin and follower. Any
- * progress of the follower starts the wait again. A region that alone holds something begins after one retry time.
+ * All of them see that it is behind. So that not all send the same, each waits longer by two retry times for every
+ * region that holds more than the follower and stands before it in a line that differs per origin and follower: one
+ * for the relay to get through, one for the summary that shows it. Any progress of the follower starts the wait
+ * again. A region that alone holds something begins after one retry time.
  */
 import type { RegionNumber } from '#domain/region.ts';
 import type { CoreState, OriginState } from './core-state.ts';
 import { type Follower, type Followers, forgetSent, type Stream } from './followers.ts';
+
+/** 2^32 divided by the golden ratio: neighbouring numbers end far apart. */
+const MIXING_FACTOR = 0x9e3779b1;
 
 export class Relays {
   readonly #state: CoreState;
@@ -34,7 +38,8 @@ export class Relays {
     }
     stream.stalledSinceMs ??= this.#state.nowMs;
     const isOwn = origin === this.#state.own;
-    const waitMs = this.#state.config.retryAfterMs * (isOwn ? 1 : 1 + this.#rank(follower, origin, stream));
+    const waitMs =
+      this.#state.config.retryAfterMs * (isOwn ? 1 : 1 + 2 * this.#rank(follower, origin, stream));
     if (!this.#state.hasPassed(stream.stalledSinceMs, waitMs)) return;
     // What was told about exactness may have been lost, and nothing else would bring it again.
     stream.exactSent = 0;
@@ -45,7 +50,8 @@ export class Relays {
 
   /** How many others could relay as well, and stand before us. */
   #rank(follower: Follower, origin: OriginState, stream: Stream): number {
-    const place = (region: RegionNumber) => (region + origin.region + follower.region) % 0xffff;
+    const link = (origin.region << 16) ^ follower.region;
+    const place = (region: RegionNumber) => Math.imul(link ^ (region << 8), MIXING_FACTOR) >>> 0;
     let rank = 0;
     for (const other of this.#followers.all()) {
       if (other === follower || !other.linkUp || other.region === origin.region) continue;

@@ -6,10 +6,11 @@
  * tag is looked at at once. All tags are looked at when this starts, when a policy changes, and every ten minutes.
  * Looking twice is harmless: a task exists once per policy, repository and digest.
  */
+import { LRUCache } from 'lru-cache';
 import { CLAIM_KIND } from '#domain/claim-kind.ts';
 import { type Digest, digestFromBytes } from '#domain/digest.ts';
 import { messageOf } from '#domain/errors.ts';
-import { parseRepositoryName, type RepositoryName } from '#domain/name.ts';
+import { parseRepositoryName } from '#domain/name.ts';
 import type { RegionName } from '#domain/region.ts';
 import type { PolicySet } from '#policies/policy-set.ts';
 import type { Clock } from '#runtime/clock.ts';
@@ -23,7 +24,7 @@ import { isComplete, policiesFor, policyWanting } from './wanted.ts';
 export type PlannerDeps = {
   readonly views: Pick<ViewRows, 'get' | 'scan'>;
   readonly manifests: Pick<ManifestRows, 'presence'>;
-  readonly tasks: Pick<TaskRows, 'enqueue' | 'retain' | 'list'>;
+  readonly tasks: Pick<TaskRows, 'enqueue' | 'retain'>;
   readonly policies: PoliciesInForce;
   /** Reports the keys of views that changed, by this region or another one. */
   readonly onChanged: (listener: (keys: readonly ClaimKey[]) => void) => Disposable;
@@ -43,8 +44,11 @@ export type PlannerConfig = {
   readonly region: RegionName;
   /** Between looks at all tags. Default 600,000: what events missed is mended within this; each look costs a query per wanted tag. */
   readonly scanIntervalMs?: number;
-  /** A parked task is tried again by a periodic look after so long. Default 3,600,000. */
-  readonly parkedRetryMs?: number;
+  /**
+   * What a periodic look planned is planned again by one only after so long: it was parked meanwhile, or it is an
+   * index with children that nobody has, and is asked for in vain each time. Default 3,600,000.
+   */
+  readonly replanIntervalMs?: number;
 };
 
 /** More changed tags than this are not remembered one by one: all tags are looked at instead. */
@@ -54,8 +58,8 @@ const PAGE_ROWS = 200;
 const LOOKS_PER_TURN = 16;
 const TURN_MS = 1;
 const FAILED_RETRY_MS = 1000;
-/** Parked tasks beyond these are tried again by every periodic look. */
-const PARKED_ROWS_MAX = 10_000;
+/** Images beyond these are planned by every periodic look that finds them not whole. */
+const REPLANNED_MAX = 50_000;
 
 type ScanReason = 'start' | 'policy' | 'interval';
 type Tag = Pick<ViewRow, 'repository' | 'name' | 'live' | 'value'>;
@@ -63,13 +67,15 @@ type Tag = Pick<ViewRow, 'repository' | 'name' | 'live' | 'value'>;
 export class Planner implements AsyncDisposable {
   readonly #deps: PlannerDeps;
   readonly #scanIntervalMs: number;
-  readonly #parkedRetryMs: number;
+  readonly #replanIntervalMs: number;
   readonly #region: RegionName;
   readonly #wakeUp: WakeUp;
   readonly #tasks: TaskGroup;
   readonly #resources = new DisposableStack();
   /** Keyed by repository and tag: a tag that moves often is looked at once. */
   #changed = new Map<string, ClaimKey>();
+  /** When a periodic look last planned an image. */
+  readonly #replanned = new LRUCache<string, number>({ max: REPLANNED_MAX });
   #scanDue: ScanReason | undefined = 'start';
   #nextScanMs: number;
   #looks = 0;
@@ -78,7 +84,7 @@ export class Planner implements AsyncDisposable {
     this.#deps = deps;
     this.#region = config.region;
     this.#scanIntervalMs = config.scanIntervalMs ?? 600_000;
-    this.#parkedRetryMs = config.parkedRetryMs ?? 3_600_000;
+    this.#replanIntervalMs = config.replanIntervalMs ?? 3_600_000;
     this.#wakeUp = new WakeUp(deps.clock);
     this.#nextScanMs = deps.clock.monotonicMs() + this.#scanIntervalMs;
     this.#tasks = new TaskGroup((err) => deps.log.error('replication_planner_failed', { err }));
@@ -109,7 +115,7 @@ export class Planner implements AsyncDisposable {
   }
 
   #scanSoon(reason: ScanReason): void {
-    // A periodic look leaves parked tasks parked: it takes the place of no other one.
+    // A periodic look leaves out what it planned a while ago: it takes the place of no other one.
     if (reason === 'interval') this.#scanDue ??= reason;
     else this.#scanDue = reason;
     this.#wakeUp.ring();
@@ -128,7 +134,8 @@ export class Planner implements AsyncDisposable {
         continue;
       }
       const waitMs = Math.max(0, this.#nextScanMs - this.#deps.clock.monotonicMs());
-      if ((await this.#wakeUp.wait(waitMs, signal)) === 'timeout') this.#scanDue ??= 'interval';
+      await this.#wakeUp.wait(waitMs, signal);
+      if (this.#deps.clock.monotonicMs() >= this.#nextScanMs) this.#scanDue ??= 'interval';
     }
   }
 
@@ -157,12 +164,11 @@ export class Planner implements AsyncDisposable {
     const active = policiesFor(policies.current(), this.#region);
     await tasks.retain(active.map((policy) => policy.name));
     if (active.length === 0) return;
-    const parked = reason === 'interval' ? await this.#parked() : new Set<string>();
     let after = { repository: '', name: '' };
     let count = 0;
     for (;;) {
       const page = await views.scan(CLAIM_KIND.tag, after, PAGE_ROWS);
-      count += await this.#plan(page, signal, parked);
+      count += await this.#plan(page, signal, reason);
       const last = page.at(-1);
       if (page.length < PAGE_ROWS || last === undefined) break;
       after = { repository: last.repository, name: last.name };
@@ -173,7 +179,7 @@ export class Planner implements AsyncDisposable {
   }
 
   /** Adds tasks for those that are wanted and not whole here; resolves to their number. */
-  async #plan(rows: readonly Tag[], signal: AbortSignal, parked?: ReadonlySet<string>): Promise<number> {
+  async #plan(rows: readonly Tag[], signal: AbortSignal, reason?: ScanReason): Promise<number> {
     const set = this.#deps.policies.current();
     const active = policiesFor(set, this.#region);
     const planned = new Map<string, NewTask>();
@@ -181,14 +187,18 @@ export class Planner implements AsyncDisposable {
       const digest = row.live ? digestFromBytes(row.value) : undefined;
       if (digest === undefined) continue;
       const key = `${row.repository}@${digest}`;
-      if (planned.has(key) || parked?.has(key)) continue;
+      if (planned.has(key) || (reason === 'interval' && this.#wasReplanned(key))) continue;
       const policy = policyWanting(set, active, { repository: row.repository, tag: row.name });
       if (policy === undefined || (await this.#isHere(digest, signal))) continue;
       const repository = parseRepositoryName(row.repository);
-      planned.set(key, newTask({ policy: policy.name, repository, digest, tag: row.name }, this.#deps.clock));
+      const nowMs = this.#deps.clock.nowMs();
+      planned.set(key, { policy: policy.name, repository, digest, tag: row.name, nowMs });
     }
     if (planned.size === 0) return 0;
     await this.#deps.tasks.enqueue([...planned.values()]);
+    if (reason === 'interval') {
+      for (const key of planned.keys()) this.#replanned.set(key, this.#deps.clock.monotonicMs());
+    }
     this.#deps.metrics.planned.inc(planned.size);
     this.#deps.onPlanned();
     return planned.size;
@@ -200,19 +210,8 @@ export class Planner implements AsyncDisposable {
     return isComplete(await this.#deps.manifests.presence(digest));
   }
 
-  /** Those that were parked a short while ago are left parked. */
-  async #parked(): Promise<ReadonlySet<string>> {
-    const rows = await this.#deps.tasks.list({ states: ['parked'], limit: PARKED_ROWS_MAX });
-    const sinceMs = this.#deps.clock.nowMs() - this.#parkedRetryMs;
-    return new Set(
-      rows.filter((row) => row.changedMs > sinceMs).map((row) => `${row.repository}@${row.digest}`),
-    );
+  #wasReplanned(key: string): boolean {
+    const atMs = this.#replanned.get(key);
+    return atMs !== undefined && this.#deps.clock.monotonicMs() - atMs < this.#replanIntervalMs;
   }
-}
-
-function newTask(
-  task: Omit<NewTask, 'nowMs'> & { readonly repository: RepositoryName },
-  clock: Clock,
-): NewTask {
-  return { ...task, nowMs: clock.nowMs() };
 }

@@ -118,7 +118,7 @@ export class PolicyBook implements AsyncDisposable {
    */
   async apply(text: string, file: string, context: RequestContext): Promise<readonly PolicyChange[]> {
     const { policies } = parsePolicies(text, file);
-    return await this.#edits.add(() => this.#apply(policies, context), { signal: context.signal });
+    return await this.#edits.add(() => this.#apply(policies, context));
   }
 
   /**
@@ -126,12 +126,11 @@ export class PolicyBook implements AsyncDisposable {
    * @throws PolicyProblems when the name is ambiguous, or another policy needs it; UnavailableError.
    */
   async remove(name: string, context: RequestContext): Promise<boolean> {
-    return await this.#edits.add(() => this.#remove(name, context), { signal: context.signal });
+    return await this.#edits.add(() => this.#remove(name, context));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#resources.dispose();
-    this.#edits.clear();
     await this.#tasks[Symbol.asyncDispose]();
     await this.#edits.onIdle();
   }
@@ -140,6 +139,7 @@ export class PolicyBook implements AsyncDisposable {
     policies: readonly PolicyDocument[],
     context: RequestContext,
   ): Promise<readonly PolicyChange[]> {
+    context.signal.throwIfAborted();
     const rows = await this.#rows();
     const texts = new Map(rows.map((row) => [row.name, textOf(row)]));
     const inForce = this.#read(rows);
@@ -163,6 +163,7 @@ export class PolicyBook implements AsyncDisposable {
   }
 
   async #remove(name: string, context: RequestContext): Promise<boolean> {
+    context.signal.throwIfAborted();
     const rows = await this.#rows();
     const found = rows.filter((row) => row.name === name || splitName(row.name).name === name);
     const [row] = found;

@@ -19,16 +19,14 @@ export class WakeUp {
   }
 
   /**
-   * Returns at the next ring, or after `timeoutMs`; says which. One loop waits at a time.
+   * Returns at the next ring, or after `timeoutMs`. One loop waits at a time.
    * Rejects with the signal's reason when it aborts.
    */
-  async wait(timeoutMs: number, signal: AbortSignal): Promise<'rung' | 'timeout'> {
+  async wait(timeoutMs: number, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
-    if (!this.#rung) await this.#ringOrTimeout(timeoutMs, signal);
+    if (!this.#rung && timeoutMs > 0) await this.#ringOrTimeout(timeoutMs, signal);
     signal.throwIfAborted();
-    const outcome = this.#rung ? 'rung' : 'timeout';
     this.#rung = false;
-    return outcome;
   }
 
   async #ringOrTimeout(timeoutMs: number, signal: AbortSignal): Promise<void> {

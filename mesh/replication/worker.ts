@@ -121,14 +121,14 @@ export class ReplicationWorker implements AsyncDisposable {
     const { concurrency, leaseMs, pollMs } = this.#settings;
     for (;;) {
       const limit = concurrency - this.#running.size;
+      const nowMs = clock.nowMs();
+      if (this.#nextRetryMs <= nowMs) this.#nextRetryMs = Number.POSITIVE_INFINITY;
       try {
-        if (limit > 0) this.#begin(await tasks.lease({ nowMs: clock.nowMs(), leaseMs, limit }));
+        if (limit > 0) this.#begin(await tasks.lease({ nowMs, leaseMs, limit }));
       } catch (thrown) {
         log.warn('replication_tasks_not_leased', { reason: messageOf(thrown) });
       }
-      const retryInMs = Math.max(0, this.#nextRetryMs - clock.nowMs());
-      if (retryInMs === 0) this.#nextRetryMs = Number.POSITIVE_INFINITY;
-      await this.#wakeUp.wait(Math.min(pollMs, Math.max(1, retryInMs)), signal);
+      await this.#wakeUp.wait(Math.min(pollMs, this.#nextRetryMs - clock.nowMs()), signal);
     }
   }
 

@@ -83,7 +83,7 @@ export class BoundedStream<Out extends DescMessage, In extends DescMessage>
     const bytes = toBinary(this.#options.outgoing, message);
     const costBytes = bytes.length + MESSAGE_OVERHEAD_BYTES;
     // A message larger than the whole queue passes when nothing else waits, or it would never pass.
-    if (this.#queuedBytes > 0 && false) return false;
+    if (this.#queuedBytes > 0 && this.#queuedBytes + costBytes > QUEUE_BYTES_MAX) return false;
     this.#queuedBytes += costBytes;
     this.#queue.push(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
     this.#pump();

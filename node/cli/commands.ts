@@ -1,6 +1,7 @@
 /** Every subcommand of `fairway`, in the order of its help. */
 import type { Command } from 'commander';
 import { registerNode } from './node.ts';
+import { registerPolicyCommands } from './policy.ts';
 import { registerStatus } from './status.ts';
 import { registerUp } from './up.ts';
 
@@ -8,4 +9,5 @@ export function registerCommands(program: Command): void {
   registerUp(program);
   registerNode(program);
   registerStatus(program);
+  registerPolicyCommands(program);
 }

@@ -59,7 +59,7 @@ class CallServer {
   readonly #respond: Respond;
   readonly #metrics: HttpMetrics;
   readonly #ids: RequestIds;
-  /** Bounded by the number of connections. */
+  /** Bounded by the number of connections, and by how far Node reads ahead on each. */
   readonly #running = new Set<Call>();
   #isStopping = false;
 

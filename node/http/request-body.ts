@@ -48,7 +48,10 @@ export class RequestBody {
     if (exactly !== undefined && arrived < exactly) throw wrongLength(exactly, String(arrived));
   }
 
-  /** All of it. @throws RegistryError SIZE_INVALID (413) past `bytesMax`, before reading where the length is announced. */
+  /**
+   * All of it, in memory of its own: a piece is a view into a larger buffer, which must not live as long as it does.
+   * @throws RegistryError SIZE_INVALID (413) past `bytesMax`, before reading where the length is announced.
+   */
   async bytes(bytesMax: number): Promise<Uint8Array> {
     if ((this.announcedBytes ?? 0) > bytesMax) throw tooLarge(bytesMax);
     const pieces: Uint8Array[] = [];
@@ -58,7 +61,13 @@ export class RequestBody {
       if (arrived > bytesMax) throw tooLarge(bytesMax);
       pieces.push(piece);
     }
-    return pieces.length === 1 && pieces[0] !== undefined ? pieces[0] : Buffer.concat(pieces);
+    const bytes = new Uint8Array(arrived);
+    let at = 0;
+    for (const piece of pieces) {
+      bytes.set(piece, at);
+      at += piece.length;
+    }
+    return bytes;
   }
 
   async *#read(): AsyncGenerator<Uint8Array> {

@@ -131,9 +131,13 @@ class FilesystemBlobStore implements BlobStore {
 
   #remember(name: string, id: string, sizeBytes: number): Upload {
     this.#makeRoom();
-    const upload = new FilesystemUpload(
+    // One that was released may be followed by another object for the same file, which stays.
+    const forget = () => {
+      if (this.#open.get(name) === upload) this.#open.delete(name);
+    };
+    const upload: FilesystemUpload = new FilesystemUpload(
       { id, path: join(this.#uploads, name), sizeBytes },
-      { blobs: this.#blobs, forget: () => this.#open.delete(name) },
+      { blobs: this.#blobs, forget },
     );
     this.#open.set(name, upload);
     return upload;

@@ -3,10 +3,14 @@
  * that whoever follows the file sees it; what arrives during a write waits and goes out as one `writev`. A slow
  * source is thus never held back, and a fast one gets large writes. Hashing runs while the disk works.
  */
-import type { FileHandle } from 'node:fs/promises';
 
 /** What may wait for the disk; the source is not asked for more beyond it. */
 const WAITING_BYTES_MAX = 1024 * 1024;
+
+/** The part of a `FileHandle` that is used. */
+export type VectorFile = {
+  writev(pieces: Uint8Array[], position: number): Promise<{ readonly bytesWritten: number }>;
+};
 
 export type FileAppenderOptions = {
   /** Where the first byte goes. */
@@ -16,7 +20,7 @@ export type FileAppenderOptions = {
 };
 
 export class FileAppender {
-  readonly #handle: FileHandle;
+  readonly #file: VectorFile;
   readonly #options: FileAppenderOptions;
   #position: number;
   #waiting: Uint8Array[] = [];
@@ -24,8 +28,8 @@ export class FileAppender {
   #writing: Promise<void> | undefined;
   #failure: { readonly thrown: unknown } | undefined;
 
-  constructor(handle: FileHandle, options: FileAppenderOptions) {
-    this.#handle = handle;
+  constructor(file: VectorFile, options: FileAppenderOptions) {
+    this.#file = file;
     this.#options = options;
     this.#position = options.position;
   }
@@ -68,7 +72,7 @@ export class FileAppender {
   async #write(pieces: readonly Uint8Array[]): Promise<void> {
     let rest = pieces;
     while (rest.length > 0) {
-      const { bytesWritten } = await this.#handle.writev([...rest], this.#position);
+      const { bytesWritten } = await this.#file.writev([...rest], this.#position);
       this.#position += bytesWritten;
       rest = after(rest, bytesWritten);
       this.#options.onWritten(this.#position);

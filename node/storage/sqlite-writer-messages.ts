@@ -14,6 +14,7 @@ export type ToWorker =
       readonly texts: readonly string[];
       readonly batches: readonly WireBatch[];
     }
+  /** Answered by the end of the thread. */
   | { readonly type: 'close' };
 
 export type WireBatch = readonly WireStatement[];
@@ -27,8 +28,7 @@ export type WireStatement = {
 export type FromWorker =
   | { readonly type: 'opened' }
   | { readonly type: 'open-failed'; readonly failure: SqliteFailure }
-  | { readonly type: 'written'; readonly results: readonly BatchResult[] }
-  | { readonly type: 'closed' };
+  | { readonly type: 'written'; readonly results: readonly BatchResult[] };
 
 export type BatchResult =
   | { readonly outcome: 'committed'; readonly answers: readonly (readonly unknown[])[] }

@@ -103,12 +103,8 @@ function serve(): void {
       say({ type: 'written', results: opened.writeGroup(message.texts, message.batches) });
       return;
     }
-    try {
-      opened.close();
-    } finally {
-      say({ type: 'closed' });
-      port.close();
-    }
+    port.close();
+    opened.close();
   });
   say({ type: 'opened' });
 }

@@ -29,6 +29,8 @@ export class FilesystemUpload implements Upload {
   readonly #owner: Owner;
   readonly #discarded = new AbortController();
   #path: string;
+  /** Where the commit that was begun moves it. */
+  #target: string | undefined;
   #sizeBytes: number;
   /** Of exactly the bytes in the file; `undefined` when they must be read to be known. */
   #hash: Hash | undefined;
@@ -80,6 +82,7 @@ export class FilesystemUpload implements Upload {
         throw digestMismatch(expected, actual, this.#sizeBytes);
       }
       await this.#syncFile();
+      this.#target = this.#owner.blobs.pathOf(expected);
       this.#path = await this.#owner.blobs.adopt(this.#path, expected);
       await this.#owner.blobs.sync(expected);
       this.#state = 'committed';
@@ -113,16 +116,17 @@ export class FilesystemUpload implements Upload {
   }
 
   async #open(flags: 'r' | 'r+'): Promise<FileHandle> {
-    const path = this.#path;
-    try {
-      return await open(path, flags);
-    } catch (thrown) {
-      if (systemCode(thrown) !== 'ENOENT') throw thrown;
-      // A commit may have moved the file between the two lines above.
-      if (path !== this.#path) return await this.#open(flags);
-      this.#owner.forget();
-      throw unknownUpload(this.id);
+    // A commit that is under way may have moved the file already.
+    for (const path of [this.#path, this.#target]) {
+      if (path === undefined) continue;
+      try {
+        return await open(path, flags);
+      } catch (thrown) {
+        if (systemCode(thrown) !== 'ENOENT') throw thrown;
+      }
     }
+    this.#owner.forget();
+    throw unknownUpload(this.id);
   }
 
   async #appendTo(

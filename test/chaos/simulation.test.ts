@@ -4,10 +4,10 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { runBatch } from '#chaos/batch.ts';
 import { startCore } from '#chaos/core.ts';
 import type { Core, StartCore } from '#chaos/region-process.ts';
 import type { ScenarioName } from '#chaos/scenario.ts';
+import { runRange } from '#chaos/seed-range.ts';
 import { runSeed } from '#chaos/simulation.ts';
 import type { Input, Output } from '#mesh/claims/step.ts';
 
@@ -105,13 +105,13 @@ test('simulation: telling the story changes nothing of it', () => {
 });
 
 test('simulation: 25 seeds of the default scenario hold', () => {
-  const result = runBatch({ scenario: 'default', count: 25, onSeed: () => undefined });
+  const result = runRange('default', { first: 1, last: 25 });
   assert.equal(result.failure, undefined);
-  assert.equal(result.seeds, 25);
+  assert.equal(result.hashes.length, 25);
   assert.ok(result.marks.acknowledged > 500, `${result.marks.acknowledged} acknowledged writes`);
 });
 
 test('simulation: up to five regions hold', () => {
-  const result = runBatch({ scenario: 'five-regions', count: 8, onSeed: () => undefined });
+  const result = runRange('five-regions', { first: 1, last: 8 });
   assert.equal(result.failure, undefined);
 });

@@ -37,12 +37,25 @@ export const LATEST: Tag = parseTag('latest');
 export class RushingClock implements Clock {
   readonly slept: number[] = [];
   readonly #manual = new ManualClock();
+  readonly #awaited = new Map<number, PromiseWithResolvers<void>>();
 
   nowMs = (): number => this.#manual.nowMs();
   monotonicMs = (): number => this.#manual.monotonicMs() + 1;
   every = (ms: number, tick: () => void): Disposable => this.#manual.every(ms, tick);
-  after = (ms: number, callback: () => void): Disposable => this.#manual.after(ms, callback);
   advance = (ms: number): void => this.#manual.advance(ms);
+
+  after = (ms: number, callback: () => void): Disposable => {
+    this.#awaited.get(ms)?.resolve();
+    this.#awaited.delete(ms);
+    return this.#manual.after(ms, callback);
+  };
+
+  /** Resolves when the next timer of this length is set: whoever set it is waiting then. */
+  timerSet(ms: number): Promise<void> {
+    const awaited = Promise.withResolvers<void>();
+    this.#awaited.set(ms, awaited);
+    return awaited.promise;
+  }
 
   async sleep(ms: number, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
@@ -60,9 +73,10 @@ export type ContentRig = AsyncDisposable & {
   readonly closure: Closure;
   readonly reader: ContentReader;
   readonly writer: ContentWriter;
-  /** Whom `Sources` names for everything; `sourcesError` is thrown instead while it is set. */
+  readonly claims: ClaimWriter;
+  /** Whom `Sources` names for everything; `sourcesOf` is asked instead while it is set. */
   upstreams: readonly Upstream[];
-  sourcesError: Error | undefined;
+  sourcesOf: (() => Promise<readonly Upstream[]>) | undefined;
   /** Digests that `Sources` names nobody for. */
   readonly nowhere: Set<Digest>;
   answer: TagAnswer;
@@ -82,7 +96,7 @@ export async function openContentRig(options: ContentRigOptions = {}): Promise<C
   const metrics = new Registry();
   const outside = {
     upstreams: [] as readonly Upstream[],
-    sourcesError: undefined as Error | undefined,
+    sourcesOf: undefined as (() => Promise<readonly Upstream[]>) | undefined,
     nowhere: new Set<Digest>(),
     answer: { outcome: 'absent' } as TagAnswer,
     resolved: [] as string[],
@@ -91,7 +105,7 @@ export async function openContentRig(options: ContentRigOptions = {}): Promise<C
   };
   const sources: Sources = {
     async of(_repository, digest) {
-      if (rig.sourcesError !== undefined) throw rig.sourcesError;
+      if (rig.sourcesOf !== undefined) return await rig.sourcesOf();
       return outside.nowhere.has(digest) ? [] : rig.upstreams;
     },
   };
@@ -118,13 +132,14 @@ export async function openContentRig(options: ContentRigOptions = {}): Promise<C
     },
     { region: 'eu-west' },
   );
+  const claims = claimWriterOver(metadata, outside.written);
   const writer = new ContentWriter({
     ...seams,
     ...runtime,
     fill,
     closure,
     sources,
-    claimWriter: claimWriterOver(metadata, outside.written),
+    claimWriter: claims,
     writeGuard: { refuseWrite: (repository) => outside.readOnly.get(repository) },
   });
   const owned = stack.move();
@@ -137,6 +152,7 @@ export async function openContentRig(options: ContentRigOptions = {}): Promise<C
     closure,
     reader,
     writer,
+    claims,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   });
   return rig;
@@ -231,8 +247,12 @@ export function indexOf(children: readonly ManifestRow[]): ManifestRow {
 export async function pushBlob(rig: ContentRig, bytes: Uint8Array, repository = REPOSITORY): Promise<Digest> {
   const context = contextOf();
   const upload = await rig.writer.startUpload(repository, context);
-  await upload.append([bytes] as unknown as AsyncIterable<Uint8Array>, { signal: context.signal });
+  await upload.append(once(bytes), { signal: context.signal });
   return (await rig.writer.finishUpload(repository, upload, digestOf(bytes), context)).digest;
+}
+
+export async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
+  yield bytes;
 }
 
 export async function collect(stream: AsyncIterable<Uint8Array>): Promise<Buffer> {

@@ -34,9 +34,16 @@ export function contextOf(principal = 'tester'): RequestContext {
   return { requestId: 'test', signal: new AbortController().signal, principal };
 }
 
-/** Resolves when the condition holds; the test's own timeout is its limit. */
+/** Far more than anything here takes, and short enough to fail by name. */
+const PATIENCE_MS = 15_000;
+
+/** Resolves when the condition holds, looked at again and again. */
 export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await condition())) await setImmediate();
+  const endMs = performance.now() + PATIENCE_MS;
+  while (!(await condition())) {
+    assert.ok(performance.now() < endMs, `this did not come true: ${condition}`);
+    await setImmediate();
+  }
 }
 
 /** Lets everything that is ready go on, many times over: for what must *not* happen. */

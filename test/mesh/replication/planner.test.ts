@@ -163,7 +163,7 @@ test('planner: more changed tags than it remembers make it look at all of them',
   await until(async () => (await tasksOf(metadata)).length === 1);
 });
 
-test('planner: a parked task is wanted again by an event at once, by the schedule after an hour', async () => {
+test('planner: what stays incomplete is planned by an event at once, by the schedule once and then hourly', async () => {
   await using planning = await startPlanner(replicationText('p'));
   const { metadata, index, clock } = planning;
   const park = async () => {
@@ -174,18 +174,23 @@ test('planner: a parked task is wanted again by an event at once, by the schedul
       reason: 'x',
       nowMs: clock.nowMs(),
     });
+    await settled();
   };
   await index.tag('web', 'latest', DIGEST);
   await park();
   await index.tag('web', 'v1', DIGEST);
   await park();
-  for (let look = 0; look < 5; look += 1) {
+  clock.advance(600_000);
+  await park();
+  for (let look = 1; look < 6; look += 1) {
     clock.advance(600_000);
     await settled();
     assert.equal((await tasksOf(metadata))[0]?.state, 'parked');
   }
-  clock.advance(600_000);
-  await until(async () => (await tasksOf(metadata))[0]?.state === 'queued');
+  await until(async () => {
+    clock.advance(60_000);
+    return (await tasksOf(metadata))[0]?.state === 'queued';
+  });
 });
 
 type Options = {
