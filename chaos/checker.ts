@@ -134,14 +134,19 @@ export class Checker implements Watcher {
     }
   }
 
-  /** True when every region holds exactly what every other has. */
-  isEqual(processes: readonly RegionProcess[]): boolean {
-    return this.#behind(processes).length === 0;
+  /** True when every region holds all that every other has; `exactly`: and knows that this is all. */
+  isEqual(processes: readonly RegionProcess[], exactly: boolean): boolean {
+    return this.#behind(processes, exactly).length === 0;
+  }
+
+  /** I13 while one pair of regions is still cut off from each other: the others pass on what the two lack. */
+  finishIndirect(processes: readonly RegionProcess[], afterMs: number): void {
+    this.#hold('I13', i13BecomesEqual(this.#behind(processes, false), afterMs));
   }
 
   /** Everything, at the end of the second phase. `unanswered`: writes whose clients still wait. */
   finish(processes: readonly RegionProcess[], unanswered: number, afterMs: number): void {
-    const differences = this.#behind(processes).concat(
+    const differences = this.#behind(processes, true).concat(
       unanswered > 0 ? [`${unanswered} writes were never answered`] : [],
     );
     this.#hold('I13', i13BecomesEqual(differences, afterMs));
@@ -196,14 +201,14 @@ export class Checker implements Watcher {
     return { region, key, view, stored, knowledge: ledger.knowledge(region, key) };
   }
 
-  #behind(processes: readonly RegionProcess[]): string[] {
+  #behind(processes: readonly RegionProcess[], exactly: boolean): string[] {
     return processes.flatMap((process) =>
       processes
         .filter((origin) => origin !== process)
         .flatMap((origin) => {
           const head = origin.store.origin.sequence;
           const { have, safe } = process.store.cursor(origin.store.origin) ?? { have: 0, safe: 0 };
-          if (have === head && safe === head) return [];
+          if (have === head && (safe === head || !exactly)) return [];
           return [`region ${process.region} holds ${origin.region} up to ${have}, safe ${safe}, of ${head}`];
         }),
     );

@@ -90,10 +90,12 @@ export class Network {
     }
   }
 
-  /** Every path opens, and nothing goes wrong on any of them any more. */
-  heal(plan: LinkPlan): void {
+  /** Every path opens but those between the two regions of `except`, and nothing goes wrong on them any more. */
+  heal(plan: LinkPlan, except: readonly RegionNumber[]): void {
     this.#plan = plan;
-    for (const path of this.#paths.values()) path.cut = false;
+    for (const { from, to } of this.#paths.values()) {
+      this.setCut(from, to, except.includes(from) && except.includes(to));
+    }
     for (const session of this.#sessions.values()) this.#dialLater(session);
   }
 

@@ -21,7 +21,8 @@ export type Fault =
   | 'clocks'
   | 'full-disk'
   | 'slow-disk'
-  | 'rivals';
+  | 'rivals'
+  | 'lasting-cut';
 
 export type Scenario = {
   readonly about: string;
@@ -46,6 +47,7 @@ const ALL: readonly Fault[] = [
   'full-disk',
   'slow-disk',
   'rivals',
+  'lasting-cut',
 ];
 
 export const SCENARIOS = {
@@ -86,7 +88,7 @@ export const SCENARIOS = {
   },
   partition: {
     about: 'links that break, in one direction or both, noticed late',
-    always: ['partition', 'half-open'],
+    always: ['partition', 'half-open', 'lasting-cut'],
     never: ['crash', 'full-disk'],
     regionsMax: 3,
     expects: ['conflicts', 'relays', 'partitions', 'half-open links', 'lost messages'],
@@ -108,7 +110,7 @@ export const SCENARIOS = {
   lossy: {
     about: 'messages lost, repeated, overtaken and corrupted on every link',
     always: ['loss', 'repeat', 'overtake', 'corruption', 'forgery'],
-    never: ['partition', 'half-open', 'crash', 'pause'],
+    never: ['partition', 'half-open', 'lasting-cut', 'crash', 'pause'],
     regionsMax: 3,
     expects: ['lost messages', 'repeated messages', 'overtaken messages', 'refused frames', 'refused deltas'],
   },
@@ -173,8 +175,10 @@ export type DiskPlan = {
   readonly rivalry: number;
 };
 
-/** Limits of the core, drawn small so that cut deltas, used-up credit and refused writes happen with few claims. */
-export type CorePlan = Pick<ClaimsConfig, 'deltaClaimsMax' | 'deltaBytesMax' | 'creditBytes' | 'writesMax'>;
+/** Limits of the core: in half of the seeds small, so that few claims cut deltas, use up credit and fill queues. */
+export type CorePlan = Partial<
+  Pick<ClaimsConfig, 'deltaClaimsMax' | 'deltaBytesMax' | 'creditBytes' | 'writesMax'>
+>;
 
 export type WorkloadPlan = {
   readonly everyMs: number;
@@ -225,12 +229,16 @@ export function drawPlan(scenario: Scenario, prng: Prng): Plan {
       rivalry: upTo('rivals', 0.2),
     },
     workload: drawWorkload(prng),
-    core: {
-      deltaClaimsMax: prng.pick([1, 3, 10, 1000]),
-      deltaBytesMax: prng.pick([1, 1_000, 4_000, 256 * 1024]),
-      creditBytes: prng.pick([1, 1_000, 10_000, 1024 * 1024]),
-      writesMax: prng.pick([2, 10, 10_000]),
-    },
+    core: prng.chance(0.5) ? {} : drawLimits(prng),
+  };
+}
+
+function drawLimits(prng: Prng): CorePlan {
+  return {
+    deltaClaimsMax: prng.pick([1, 3, 10, 1000]),
+    deltaBytesMax: prng.pick([1, 1_000, 4_000, 256 * 1024]),
+    creditBytes: prng.pick([1, 1_000, 10_000, 1024 * 1024]),
+    writesMax: prng.pick([2, 10, 10_000]),
   };
 }
 
@@ -245,8 +253,8 @@ function episode(
 
 function drawWorkload(prng: Prng): WorkloadPlan {
   return {
-    everyMs: prng.pick([100, 250, 600]),
-    burst: prng.pick([0, 0.2, 0.5]),
+    everyMs: prng.pick([60, 150, 400]),
+    burst: prng.pick([0, 0.2, 0.6]),
     tags: prng.between(1, 4),
     push: prng.between(1, 10),
     retag: prng.between(0, 8),

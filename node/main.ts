@@ -23,7 +23,7 @@ export async function runNode(configFile: string): Promise<number> {
     await using _node = await startNode(config, log);
     await report({ report: 'started' });
     await aborted(stop.signal);
-    log.info('node_stopping', { reason: messageOf(stop.signal.reason) });
+    log.info('node stopping', { reason: messageOf(stop.signal.reason) });
   } catch (thrown) {
     await report({ report: 'failed', message: messageOf(thrown) });
     if (process.send === undefined) process.stderr.write(`fairway: ${messageOf(thrown)}\n`);

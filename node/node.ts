@@ -15,10 +15,8 @@ import type { Health } from '#http/views.ts';
 import { DEFAULT_CLAIMS_CONFIG } from '#mesh/claims/core-state.ts';
 import { ClaimsDriver } from '#mesh/claims/driver.ts';
 import { Roster } from '#mesh/membership/roster.ts';
-import { Planner } from '#mesh/replication/planner.ts';
 import { PolicyBook } from '#mesh/replication/policy-book.ts';
-import { ReplicationMetrics } from '#mesh/replication/replication-metrics.ts';
-import { ReplicationWorker } from '#mesh/replication/worker.ts';
+import { startReplication } from '#mesh/replication/replication.ts';
 import { Holdings } from '#mesh/routing/holdings.ts';
 import { MeshStatusView } from '#mesh/routing/mesh-status.ts';
 import { peerIdentity } from '#mesh/transport/peer-identity.ts';
@@ -99,7 +97,12 @@ export async function startNode(config: NodeConfig, log: Log): Promise<AsyncDisp
     transport,
     log,
   });
-  startReplication();
+  stack.use(
+    startReplication(
+      { metadata, policies, onChanged, closure: content.closure, clock, random, log, metrics },
+      { region: region.name },
+    ),
+  );
 
   const health: Health = { live: () => [], ready: () => [] };
   const servers = { clock, random, log, metrics, health };
@@ -157,36 +160,6 @@ export async function startNode(config: NodeConfig, log: Log): Promise<AsyncDisp
   );
   log.info('node started', { address: addressText(config.registry), durationMs: clock.nowMs() - startedMs });
   return stack.move();
-
-  function startReplication(): void {
-    const replication = new ReplicationMetrics(metrics, metadata.tasks);
-    const worker = stack.use(
-      new ReplicationWorker(
-        {
-          ...{ tasks: metadata.tasks, views: metadata.views, closure: content.closure, policies },
-          ...{ clock, random, log, metrics: replication },
-        },
-        { region: region.name },
-      ),
-    );
-    const planner = stack.use(
-      new Planner(
-        {
-          ...{
-            views: metadata.views,
-            manifests: metadata.manifests,
-            tasks: metadata.tasks,
-            policies,
-            onChanged,
-          },
-          ...{ onPlanned: () => worker.wake(), clock, log, metrics: replication },
-        },
-        { region: region.name },
-      ),
-    );
-    worker.start();
-    planner.start();
-  }
 }
 
 function readTls(config: NodeConfig) {

@@ -80,12 +80,14 @@ export class Apply {
     if (delta.head !== CEILING_UNKNOWN) noteHead(origin, delta.head, this.#state.nowMs);
     const line = this.#line(origin);
     const before = [...(this.#running.get(originText(origin))?.deltas ?? []), ...line];
-    if (delta.from > before.reduce((reach, waiting) => Math.max(reach, waiting.delta.to), origin.have)) {
+    const reach = before.reduce((end, waiting) => Math.max(end, waiting.delta.to), origin.have);
+    if (delta.from > reach) {
       this.#state.emit({ output: 'event', event: { event: 'gap', from: source, region: delta.region } });
       this.#events.gap(source);
       return;
     }
-    origin.arrivedMs = this.#state.nowMs;
+    // Only what brings us on counts as an arrival: old news from one peer must not keep us from asking another.
+    if (delta.to > reach) origin.arrivedMs = this.#state.nowMs;
     const sizeBytes = delta.claims.reduce((sum, stored) => sum + sizeOfStored(stored), 0);
     const waitingBytes = line.reduce((sum, waiting) => sum + waiting.sizeBytes, 0);
     if (waitingBytes + sizeBytes > WAITING_BYTES_MAX) return;

@@ -64,7 +64,7 @@ export type OriginState = {
    * not exact at any point, whatever a source says about its own copy.
    */
   ceiling: number;
-  /** When a delta of it last came, and since when we know that we lack something, or do not know that we do not. */
+  /** When a delta last brought us on, and since when we know that we lack something, or do not know that we do not. */
   arrivedMs: number;
   behindSinceMs: number | undefined;
 };

@@ -87,7 +87,7 @@ export class Planner implements AsyncDisposable {
     this.#replanIntervalMs = config.replanIntervalMs ?? 3_600_000;
     this.#wakeUp = new WakeUp(deps.clock);
     this.#nextScanMs = deps.clock.monotonicMs() + this.#scanIntervalMs;
-    this.#tasks = new TaskGroup((err) => deps.log.error('replication_planner_failed', { err }));
+    this.#tasks = new TaskGroup((err) => deps.log.error('replication planner failed', { err }));
   }
 
   /** Plans until disposed. */
@@ -128,7 +128,7 @@ export class Planner implements AsyncDisposable {
         while (this.#scanDue !== undefined) await this.#scan(this.#scanDue, signal);
       } catch (thrown) {
         signal.throwIfAborted();
-        this.#deps.log.error('replication_not_planned', { reason: messageOf(thrown), err: thrown });
+        this.#deps.log.error('replication not planned', { reason: messageOf(thrown), err: thrown });
         this.#scanDue ??= 'interval';
         await this.#deps.clock.sleep(FAILED_RETRY_MS, signal);
         continue;
@@ -175,7 +175,11 @@ export class Planner implements AsyncDisposable {
       await this.#planChanged(signal);
       if (this.#scanDue !== undefined) return;
     }
-    log.info('replication_planned', { source: reason, count, durationMs: clock.monotonicMs() - startedMs });
+    log.info('replication planned', {
+      source: reason,
+      count,
+      durationMs: Math.round(clock.monotonicMs() - startedMs),
+    });
   }
 
   /** Adds tasks for those that are wanted and not whole here; resolves to their number. */

@@ -80,7 +80,7 @@ export class PolicyBook implements AsyncDisposable {
   private constructor(deps: PolicyBookDeps) {
     this.#deps = deps;
     this.#changed = new WakeUp(deps.clock);
-    this.#tasks = new TaskGroup((err) => deps.log.error('policy_book_failed', { err }));
+    this.#tasks = new TaskGroup((err) => deps.log.error('policy book failed', { err }));
     const isPolicy = (key: ClaimKey) => key.kind === CLAIM_KIND.policy;
     this.#resources.use(
       deps.onChanged((keys) => {
@@ -199,7 +199,7 @@ export class PolicyBook implements AsyncDisposable {
       try {
         await this.#reload();
       } catch (thrown) {
-        this.#deps.log.warn('policies_not_read', { reason: messageOf(thrown) });
+        this.#deps.log.warn('policies not read', { reason: messageOf(thrown) });
         await this.#deps.clock.sleep(RELOAD_RETRY_MS, signal);
         this.#changed.ring();
       }
@@ -213,11 +213,11 @@ export class PolicyBook implements AsyncDisposable {
     const regions = this.#deps.roster.regions.map((region) => region.name);
     const { set, problems } = resolvePolicies(this.#read(rows), { regions });
     for (const problem of problems) {
-      this.#deps.log.warn('policy_in_doubt', { policy: problem.file, reason: problemText(problem) });
+      this.#deps.log.warn('policy in doubt', { policy: problem.file, reason: problemText(problem) });
     }
     this.#texts = texts;
     this.#current = set;
-    this.#deps.log.info('policies_in_force', { count: rows.length });
+    this.#deps.log.info('policies in force', { count: rows.length });
     for (const listener of this.#listeners) listener();
   }
 
@@ -228,7 +228,7 @@ export class PolicyBook implements AsyncDisposable {
         return parsePolicies(textOf(row), row.name).policies.filter((policy) => keyName(policy) === row.name);
       } catch (thrown) {
         if (!(thrown instanceof PolicyProblems)) throw thrown;
-        this.#deps.log.warn('policy_not_readable', { policy: row.name, reason: thrown.message });
+        this.#deps.log.warn('policy not readable', { policy: row.name, reason: thrown.message });
         return [];
       }
     });

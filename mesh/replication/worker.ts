@@ -89,7 +89,7 @@ export class ReplicationWorker implements AsyncDisposable {
     };
     this.#wakeUp = new WakeUp(deps.clock);
     this.#queue = new PQueue({ concurrency: this.#settings.concurrency });
-    this.#group = new TaskGroup((err) => deps.log.error('replication_worker_failed', { err }));
+    this.#group = new TaskGroup((err) => deps.log.error('replication worker failed', { err }));
   }
 
   /** Works until disposed. */
@@ -126,7 +126,7 @@ export class ReplicationWorker implements AsyncDisposable {
       try {
         if (limit > 0) this.#begin(await tasks.lease({ nowMs, leaseMs, limit }));
       } catch (thrown) {
-        log.warn('replication_tasks_not_leased', { reason: messageOf(thrown) });
+        log.warn('replication tasks not leased', { reason: messageOf(thrown) });
       }
       await this.#wakeUp.wait(Math.min(pollMs, this.#nextRetryMs - clock.nowMs()), signal);
     }
@@ -150,7 +150,7 @@ export class ReplicationWorker implements AsyncDisposable {
       const ids = [...this.#running.keys()];
       if (ids.length === 0) continue;
       await tasks.renew(ids, clock.nowMs() + leaseMs).catch((thrown: unknown) => {
-        log.warn('replication_leases_not_renewed', { count: ids.length, reason: messageOf(thrown) });
+        log.warn('replication leases not renewed', { count: ids.length, reason: messageOf(thrown) });
       });
     }
   }
@@ -190,10 +190,10 @@ export class ReplicationWorker implements AsyncDisposable {
     this.#report(
       task,
       { end, outcome },
-      { requestId: context.requestId, durationMs: clock.monotonicMs() - startedMs },
+      { requestId: context.requestId, durationMs: Math.round(clock.monotonicMs() - startedMs) },
     );
     await tasks.settle(task.id, outcome).catch((thrown: unknown) => {
-      log.warn('replication_task_not_settled', { requestId: context.requestId, reason: messageOf(thrown) });
+      log.warn('replication task not settled', { requestId: context.requestId, reason: messageOf(thrown) });
     });
     this.#wakeUp.ring();
   }
@@ -250,7 +250,7 @@ export class ReplicationWorker implements AsyncDisposable {
     if (withdraw.signal.aborted) return this.#notAsked();
     const reason = messageOf(thrown);
     if (!(thrown instanceof RegistryError || thrown instanceof UnavailableError)) {
-      this.#deps.log.error('replication_task_broke', { ...fieldsOf(task), err: thrown });
+      this.#deps.log.error('replication task broke', { ...fieldsOf(task), err: thrown });
     }
     const isPermanent = thrown instanceof RegistryError && thrown.code !== 'TOOMANYREQUESTS';
     if (isPermanent) return { end: 'parked', outcome: { state: 'parked', reason, nowMs } };
@@ -266,10 +266,10 @@ export class ReplicationWorker implements AsyncDisposable {
   #report(task: TaskRow, { end, outcome }: End, more: LogFields): void {
     const log = this.#deps.log.with({ ...fieldsOf(task), ...more });
     const reason = outcome.reason ?? '';
-    if (outcome.state === 'done' && end === 'done') log.info('task_done', { bytes: outcome.bytes });
-    else if (end === 'skipped') log.info('task_skipped', { reason });
-    else if (end === 'stopped') log.info('task_stopped', { reason });
-    else log.warn('task_failed', { reason, count: task.attempts });
+    if (outcome.state === 'done' && end === 'done') log.info('task done', { bytes: outcome.bytes });
+    else if (end === 'skipped') log.info('task skipped', { reason });
+    else if (end === 'stopped') log.info('task stopped', { reason });
+    else log.warn('task failed', { reason, count: task.attempts });
   }
 }
 

@@ -70,7 +70,7 @@ export class Holdings {
       return new Map(reply.holdings.map((holding) => [holding.digest, holding]));
     } catch (thrown) {
       context.signal.throwIfAborted();
-      this.#deps.log.debug('peer_was_silent', {
+      this.#deps.log.debug('peer was silent', {
         requestId: context.requestId,
         peer: String(peer),
         reason: messageOf(thrown),

@@ -9,6 +9,7 @@ export function registerNode(program: Command): void {
     .addHelpText('after', '\nExamples:\n  fairway node --config .fairway/eu-west/node.yaml')
     .action(async (options: { readonly config: string }) => {
       const { runNode } = await import('#node/main.ts');
-      process.exitCode = await runNode(options.config);
+      // A dial whose first packet was never answered keeps the process for minutes: everything of ours has ended.
+      process.exit(await runNode(options.config));
     });
 }

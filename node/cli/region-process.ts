@@ -14,6 +14,13 @@ export type NodeReport =
 
 export type RegionEnd = { readonly code: number | undefined; readonly signal: string | undefined };
 
+/**
+ * Streaming makes garbage outside of the heap, which V8 only collects when twice the semi-space of it has piled up: a
+ * pull of 1 GB grew a region by 83 to 98 MiB with the default of 16 MiB, and by less than 32 MiB with 4. Smaller
+ * costs more collections.
+ */
+const NODE_FLAGS = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=4'];
+
 export class RegionProcess {
   readonly region: RegionName;
   /** Settles once: started, or rejected with the node's own message. */
@@ -29,7 +36,7 @@ export class RegionProcess {
       ['node', '--config', join(folder, 'node.yaml')],
       {
         stdio: ['ignore', log, log, 'ipc'],
-        execArgv: ['--disable-warning=ExperimentalWarning'],
+        execArgv: NODE_FLAGS,
       },
     );
     closeSync(log);

@@ -57,6 +57,7 @@ class CallServer {
   readonly app: FastifyInstance;
   readonly #deps: CallServerDeps;
   readonly #respond: Respond;
+  readonly #name: CallServerConfig['name'];
   readonly #metrics: HttpMetrics;
   readonly #ids: RequestIds;
   /** Bounded by the number of connections, and by how far Node reads ahead on each. */
@@ -66,6 +67,7 @@ class CallServer {
   constructor(deps: CallServerDeps, config: CallServerConfig, respond: Respond) {
     this.#deps = deps;
     this.#respond = respond;
+    this.#name = config.name;
     this.#metrics = new HttpMetrics(deps.metrics, config.name);
     this.#ids = new RequestIds(deps.random);
     this.app = this.#open(config);
@@ -141,7 +143,9 @@ class CallServer {
     const isRead = READS.has(call.method);
     // Pushers probe by HEAD, so its 404 is no error.
     const isError = status >= 400 && !(call.method === 'HEAD' && status === 404);
-    const level = status >= 500 ? 'warn' : isError || !isRead ? 'info' : 'debug';
+    // Between regions a read is an event: one a blob or manifest that crosses, which its request's id leads to.
+    const isNews = isError || !isRead || this.#name === 'peer';
+    const level = status >= 500 ? 'warn' : isNews ? 'info' : 'debug';
     log[level]('request answered', {
       requestId: call.requestId,
       method: call.method,

@@ -39,7 +39,13 @@ export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent';
 /** Writes JSON lines to standard error. */
 export function openLog(config: { readonly level: LogLevel }, fields: LogFields): Log {
   const logger = pino(
-    { level: config.level, base: null, timestamp: pino.stdTimeFunctions.isoTime, messageKey: 'event' },
+    {
+      level: config.level,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      messageKey: 'event',
+      formatters: { level: (level) => ({ level }) },
+    },
     pino.destination({ dest: 2, sync: true }),
   );
   return wrap(logger.child(fields));

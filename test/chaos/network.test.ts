@@ -130,7 +130,7 @@ test('network: lossy links lose, repeating ones repeat, healing ends both', () =
   repeating.network.send(one, two, follow(1));
   repeating.seconds(1);
   assert.equal(repeating.heard.length, 2);
-  repeating.network.heal(healthy);
+  repeating.network.heal(healthy, []);
   repeating.network.send(one, two, follow(2));
   repeating.seconds(1);
   assert.equal(repeating.heard.length, 3);

@@ -17,7 +17,7 @@ import {
   openContentRig,
   REPOSITORY,
 } from './content-rig.ts';
-import { TestUpstream } from './test-upstream.ts';
+import { sourceOf, TestUpstream, unreadBody } from './test-upstream.ts';
 
 const signal = new AbortController().signal;
 
@@ -181,30 +181,19 @@ test('fill: a source with headers and no byte for 3 s is left for the next one',
 test('fill: a source that answers after its time is closed and not read', async () => {
   await using rig = await openContentRig();
   const { bytes, digest } = blobOf(1000);
-  const late = new TestUpstream('us-east', { blobs: [{ bytes }] });
-  let returned = 0;
-  const tardy: Upstream = {
-    name: 'us-east',
-    kind: 'region',
-    fetchManifest: async () => undefined,
-    // It takes no notice of the signal.
-    async openBlob() {
-      rig.clock.advance(3000);
-      const body = {
-        [Symbol.asyncIterator]: () => ({
-          next: () => assert.fail('it was read'),
-          return: async () => {
-            returned += 1;
-            return { done: true as const, value: undefined };
-          },
-        }),
-      };
-      return { sizeBytes: bytes.byteLength, body };
-    },
-  };
-  const filling = await begin(rig, digest, [tardy, late]);
+  const next = new TestUpstream('ap-south', { blobs: [{ bytes }] });
+  const answer = Promise.withResolvers<void>();
+  const { blob, left } = unreadBody(bytes.byteLength);
+  // It takes no notice of the signal.
+  const tardy = sourceOf('us-east', async () => {
+    rig.clock.advance(3000);
+    await answer.promise;
+    return blob;
+  });
+  const filling = await begin(rig, digest, [tardy, next]);
   await filling.done;
-  assert.ok(returned > 0);
+  answer.resolve();
+  await left;
 });
 
 test('fill: a source that is silent for 10 s in the middle is replaced at the same byte', async () => {

@@ -2,6 +2,7 @@
  * A source whose every fault is written down beforehand: what it says, where it ends, fails or falls silent, and
  * what it was asked for.
  */
+import assert from 'node:assert/strict';
 import type { Upstream, UpstreamBlob, UpstreamManifest, UpstreamRequest } from '#content/upstream.ts';
 import type { Digest } from '#domain/digest.ts';
 import { UnavailableError } from '#domain/errors.ts';
@@ -98,4 +99,22 @@ export class TestUpstream implements Upstream {
     this.#options.onStall?.();
     await left.promise;
   }
+}
+
+/** A body that must be left without having been read; `left` resolves when it is. */
+export function unreadBody(sizeBytes: number): { readonly blob: UpstreamBlob; readonly left: Promise<void> } {
+  const left = Promise.withResolvers<void>();
+  const iterator: AsyncIterator<Uint8Array> = {
+    next: () => assert.fail('it was read'),
+    async return() {
+      left.resolve();
+      return { done: true, value: undefined };
+    },
+  };
+  return { blob: { sizeBytes, body: { [Symbol.asyncIterator]: () => iterator } }, left: left.promise };
+}
+
+/** A source of which only the answer to a request for a blob matters. */
+export function sourceOf(name: string, openBlob: () => Promise<UpstreamBlob | undefined>): Upstream {
+  return { name, kind: 'region', openBlob, fetchManifest: async () => undefined };
 }

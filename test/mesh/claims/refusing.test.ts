@@ -5,44 +5,11 @@ import { CLAIM_KIND } from '#domain/claim-kind.ts';
 import { digestOf } from '#domain/digest.ts';
 import { MEDIA_TYPE } from '#domain/manifest.ts';
 import { parseEpoch, parseRegionNumber } from '#domain/region.ts';
-import { type Claim, encodeClaim } from '#mesh/claims/claim-codec.ts';
 import { ORIGINS_MAX } from '#mesh/claims/core-state.ts';
 import type { DeltaMessage } from '#mesh/claims/message.ts';
 import type { StoredClaim } from '#storage/metadata.ts';
-import { epochOf, REPOSITORY, setTag, TinyMesh, type TinyRegion } from './tiny-mesh.ts';
-
-const ONE = parseRegionNumber(1);
-
-function claimOf(sequence: number, changes: Partial<Claim> = {}): StoredClaim {
-  const claim: Claim = {
-    kind: CLAIM_KIND.tag,
-    state: 'live',
-    dot: { region: ONE, epoch: epochOf(1), sequence },
-    time: { ms: 1_700_000_000_000, counter: 0 },
-    context: [],
-    repository: REPOSITORY,
-    name: `t${sequence}`,
-    value: new Uint8Array([1]),
-    principal: 'alice',
-    ...changes,
-  };
-  return { sequence, bytes: encodeClaim(claim) };
-}
-
-function deltaOf(claims: readonly StoredClaim[], changes: Partial<DeltaMessage> = {}): DeltaMessage {
-  const to = claims.at(-1)?.sequence ?? 0;
-  return {
-    type: 'delta',
-    region: ONE,
-    epoch: epochOf(1),
-    from: 0,
-    to,
-    head: to,
-    exact: true,
-    claims,
-    ...changes,
-  };
-}
+import { claimOf, deltaOf, ONE } from './claims-by-hand.ts';
+import { epochOf, setTag, TinyMesh, type TinyRegion } from './tiny-mesh.ts';
 
 function receive(region: TinyRegion, delta: DeltaMessage, from = 1): void {
   region.feed({ input: 'received', from: parseRegionNumber(from), message: delta });

@@ -82,39 +82,6 @@ test('claims: deltas that arrive in the wrong order end in the same state', () =
   mesh.assertEqual();
 });
 
-test('claims: an old exact delta does not make a copy exact that newer claims have holes in', () => {
-  const mesh = connected(2, { deltaClaimsMax: 1 });
-  mesh.region(1).write(setTag('a', 'one'), setTag('b', 'two'));
-  const exactAtTwo: DeltaMessage = {
-    type: 'delta',
-    region: mesh.region(1).number,
-    epoch: mesh.region(1).rows.origin.epoch,
-    from: 2,
-    to: 2,
-    head: 2,
-    exact: true,
-    claims: [],
-  };
-  mesh.takeWire();
-  // Sequence 1 is replaced by 3; a delta cut behind 2 then hides that something at 1 was ever there.
-  mesh.region(1).write(setTag('a', 'three'));
-  mesh.takeWire();
-  mesh.pass(1000);
-  const cut = mesh
-    .region(1)
-    .rows.range({ ...mesh.region(1).rows.origin, after: 0, maxCount: 1, maxBytes: 1 });
-  assert.deepEqual(
-    cut.map(({ sequence }) => sequence),
-    [2],
-  );
-  const fresh = new TinyMesh(2);
-  const follower = fresh.region(2);
-  fresh.deliver({ from: 1, to: 2, message: { ...exactAtTwo, from: 0, head: 3, exact: false, claims: cut } });
-  assert.deepEqual(follower.cursor(1), { have: 2, safe: 0 });
-  fresh.deliver({ from: 1, to: 2, message: exactAtTwo });
-  assert.deepEqual(follower.cursor(1), { have: 2, safe: 0 });
-});
-
 test('claims: a region that restarts goes on from what it stored', () => {
   const mesh = connected(3);
   mesh.region(1).write(setTag('a', 'one'));

@@ -52,10 +52,13 @@ export class TinyRegion {
   readonly sent: Sent[] = [];
   /** Wall clock of this region against the table's. */
   clockOffsetMs = 0;
+  /** While true, answers of the store wait for `release`. */
+  isStoreSlow = false;
   /** What the store refuses, with this reason. */
   refuse: { readonly output: Output['output']; readonly reason: string } | undefined;
   core: ClaimsCore;
   readonly #mesh: TinyMesh;
+  #slowAnswers: readonly Input[] = [];
   readonly #outcomes = new Map<number, Dot | string>();
   #lastWrite = 0;
 
@@ -71,6 +74,7 @@ export class TinyRegion {
   start(): ClaimsCore {
     const { origin, cursors } = this.rows;
     const peers = this.#mesh.numbers.map(parseRegionNumber);
+    this.#slowAnswers = [];
     this.core = new ClaimsCore({ self: this.number, peers, origin, cursors }, this.#mesh.config);
     return this.core;
   }
@@ -94,8 +98,20 @@ export class TinyRegion {
     const inputs: Input[] = [input];
     for (let next = inputs.shift(); next !== undefined; next = inputs.shift()) {
       const outputs = this.core.step(next, this.#mesh.nowMs + this.clockOffsetMs);
-      for (const output of outputs) inputs.push(...this.#carryOut(output));
+      for (const output of outputs) {
+        const answers = this.#carryOut(output);
+        if (this.isStoreSlow) this.#slowAnswers = [...this.#slowAnswers, ...answers];
+        else inputs.push(...answers);
+      }
     }
+  }
+
+  /** The store gives the answers that it owes; what follows from them is slow again, or not. */
+  release(isStoreSlow: boolean, order: 'oldest-first' | 'newest-first' = 'oldest-first'): void {
+    this.isStoreSlow = isStoreSlow;
+    const answers = order === 'oldest-first' ? this.#slowAnswers : this.#slowAnswers.toReversed();
+    this.#slowAnswers = [];
+    for (const answer of answers) this.feed(answer);
   }
 
   view(tag: string): ViewRow | undefined {

@@ -75,7 +75,7 @@ test('planner: a store that fails is asked again', async () => {
     planning.clock.advance(1000);
     return (await tasksOf(planning.metadata)).length === 1;
   });
-  assert.ok(planning.log.lines.some((line) => line.event === 'replication_not_planned'));
+  assert.ok(planning.log.lines.some((line) => line.event === 'replication not planned'));
 });
 
 test('planner: a changed tag is planned at once, on behalf of the first policy that wants it', async () => {
@@ -137,7 +137,7 @@ test('planner: a policy that comes into force is planned at once, and one that e
 test('planner: what no event told is found within ten minutes', async () => {
   await using planning = await startPlanner(replicationText('p'));
   const { metadata, index, clock, log } = planning;
-  await until(() => log.lines.some((line) => line.event === 'replication_planned'));
+  await until(() => log.lines.some((line) => line.event === 'replication planned'));
   const change = { change: 'set-tag', repository: 'web', tag: 'latest', digest: DIGEST } as never;
   await index.writeUnannounced([change]);
   clock.advance(599_000);
@@ -147,10 +147,25 @@ test('planner: what no event told is found within ten minutes', async () => {
   await until(async () => (await tasksOf(metadata)).length === 1);
 });
 
+test('planner: events that never cease do not keep it from looking at all tags', async () => {
+  await using planning = await startPlanner(replicationText('p'));
+  const { metadata, index, clock, log } = planning;
+  await until(() => log.lines.some((line) => line.event === 'replication planned'));
+  const change = { change: 'set-tag', repository: 'web', tag: 'latest', digest: DIGEST } as never;
+  await index.writeUnannounced([change]);
+  clock.advance(599_999);
+  await until(async () => {
+    index.announce([{ kind: CLAIM_KIND.tag, repository: 'x', name: 't' }]);
+    clock.advance(1);
+    index.announce([{ kind: CLAIM_KIND.tag, repository: 'x', name: 't' }]);
+    return (await tasksOf(metadata)).length === 1;
+  });
+});
+
 test('planner: more changed tags than it remembers make it look at all of them', async () => {
   await using planning = await startPlanner(replicationText('p'));
   const { metadata, index, log } = planning;
-  await until(() => log.lines.some((line) => line.event === 'replication_planned'));
+  await until(() => log.lines.some((line) => line.event === 'replication planned'));
   const change = { change: 'set-tag', repository: 'web', tag: 'latest', digest: DIGEST } as never;
   await index.writeUnannounced([change]);
   index.announce(

@@ -193,7 +193,7 @@ test('policy book: what this version cannot read is told, listed and left alone'
   );
   await until(() => book.current().replication.length === 1);
   const warned = log.lines
-    .filter((line) => line.event === 'policy_not_readable')
+    .filter((line) => line.event === 'policy not readable')
     .map((line) => line.fields.policy);
   assert.deepEqual(warned, ['QuotaPolicy/q', 'ReplicationPolicy/newer']);
   assert.equal((await book.list()).length, 3);
@@ -214,7 +214,7 @@ test('policy book: of two proxies that regions applied without seeing each other
   );
   await until(() => book.current().proxies.length === 1);
   assert.equal(book.current().proxies[0]?.name, 'a');
-  assert.ok(log.lines.some((line) => line.event === 'policy_in_doubt'));
+  assert.ok(log.lines.some((line) => line.event === 'policy in doubt'));
   // A doubt that was there before is no reason to refuse what has nothing to do with it.
   await book.apply(replicationText('p'), 'f.yaml', contextOf());
 });
@@ -241,7 +241,7 @@ test('policy book: a reading that fails is repeated, and the old policies stay i
   isDown = true;
   const document = replicationText('b').slice(4);
   await index.write([{ change: 'set-policy', name: 'ReplicationPolicy/b', document }], { principal: 'them' });
-  await until(() => log.lines.some((line) => line.event === 'policies_not_read'));
+  await until(() => log.lines.some((line) => line.event === 'policies not read'));
   assert.equal(book.current().replication.length, 1);
   isDown = false;
   await until(() => {

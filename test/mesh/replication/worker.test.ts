@@ -119,7 +119,7 @@ for (const [what, text] of [
     await until(() => work.closure.running === 1);
     work.policies.set(text);
     await until(async () => work.closure.running === 0 && (await work.states())[0] === 'queued');
-    assert.ok(work.log.lines.some((line) => line.event === 'task_skipped'));
+    assert.ok(work.log.lines.some((line) => line.event === 'task skipped'));
   });
 }
 
@@ -278,7 +278,7 @@ test('worker: a copy is counted and logged, with the id that it asked under', as
   const digest = await work.add('web', 'v1');
   await until(async () => (await work.states())[0] === 'done');
   assert.equal((await tasksOf(work.metadata))[0]?.bytes, 20);
-  const line = work.log.lines.find(({ event }) => event === 'task_done');
+  const line = work.log.lines.find(({ event }) => event === 'task done');
   const { requestId, principal } = work.closure.calls[0]?.context ?? {};
   assert.deepEqual(line?.fields, {
     policy: 'p',
