@@ -9,12 +9,14 @@ import { startMesh } from '#test/processes/mesh-under-test.ts';
 import { requires } from '#test/requirements.ts';
 import { prepareBenches } from './benches.ts';
 import { DockerRegistry } from './docker-registry.ts';
-import { type BenchResult, compare, format } from './measure.ts';
+import { type BenchResult, compare, format, measure } from './measure.ts';
+import { prepareMeshBenches } from './mesh-benches.ts';
 
 const HELP = `npm run bench -- [--only NAME] [--rounds N] [--json FILE]
 
 Fairway beside docker-registry, in turn, on this machine. A ratio above 1 says that Fairway is better.
-Names: manifest-get, blob-download, blob-push, push-here-pull-there
+Names: manifest-get, blob-download, blob-push, push-here-pull-there; and, against a limit of
+their own: tag-known-elsewhere, first-byte-delay
 
 Examples:
   npm run bench
@@ -37,17 +39,20 @@ async function main(): Promise<number> {
   await using mesh = await startMesh();
   await using registry = await DockerRegistry.start();
   await using second = await DockerRegistry.start();
-  const benches = await prepareBenches({ mesh, registry, second });
+  const benches = [...(await prepareBenches({ mesh, registry, second })), ...prepareMeshBenches(mesh)];
   const chosen = benches.filter((bench) => only === undefined || bench.name === only);
   if (chosen.length === 0)
     return wrong(`--only ${only}: one of ${benches.map((bench) => bench.name).join(', ')}`);
   const results: BenchResult[] = [];
+  const progress = (text: string) => process.stderr.write(`${text}\n`);
   for (const bench of chosen) {
-    results.push(await compare(bench, rounds, (text) => process.stderr.write(`${text}\n`)));
+    results.push(
+      'peer' in bench ? await compare(bench, rounds, progress) : await measure(bench, rounds, progress),
+    );
   }
   process.stdout.write(`${summary(results)}\n`);
   if (json !== undefined) writeFileSync(json, `${JSON.stringify(results, undefined, 2)}\n`);
-  return results.every((result) => result.ratio !== null && result.met !== false) ? 0 : 1;
+  return results.every((result) => result.refused === null && result.met !== false) ? 0 : 1;
 }
 
 function options() {
@@ -73,8 +78,19 @@ function summary(results: readonly BenchResult[]): string {
     result.ours === null ? '-' : `${format(result.ours)} ${result.unit}`,
     result.theirs === null ? '-' : `${format(result.theirs)} ${result.unit}`,
     result.peer,
-    result.ratio === null ? `refused: ${result.refused}` : `${result.ratio.toFixed(2)}×`,
-    result.bar === null ? '-' : `${result.bar}× ${result.met ? 'met' : 'missed'}`,
+    ratioText(result),
+    barText(result),
   ]);
   return `\n${table(['BENCH', 'FAIRWAY', 'PEER', 'IS', 'RATIO', 'BAR'], rows)}`;
+}
+
+function ratioText(result: BenchResult): string {
+  if (result.refused !== null) return `refused: ${result.refused}`;
+  return result.ratio === null ? '-' : `${result.ratio.toFixed(2)}×`;
+}
+
+function barText(result: BenchResult): string {
+  if (result.bar === null) return '-';
+  const bar = result.peer === 'none' ? `at most ${result.bar} ${result.unit}` : `${result.bar}×`;
+  return result.met === null ? bar : `${bar}: ${result.met ? 'met' : 'missed'}`;
 }

@@ -15,6 +15,15 @@ export type Bench = {
   readonly round: (side: 'ours' | 'theirs', round: number) => Promise<number>;
 };
 
+/** What has a bar of its own and no peer: the bar is a limit in `unit`, and less is better. */
+export type OwnBench = {
+  readonly name: string;
+  readonly unit: string;
+  readonly limit: number;
+  /** @throws Error when it did not work. */
+  readonly round: (round: number) => Promise<number>;
+};
+
 export type BenchResult = {
   readonly name: string;
   readonly unit: string;
@@ -57,6 +66,40 @@ export async function compare(
     refused = thrown instanceof Error ? thrown.message : String(thrown);
   }
   return result(bench, values, { rounds, refused });
+}
+
+/** Medians of `rounds` after a warm-up; they need not be alike, because nothing is divided by them. */
+export async function measure(
+  bench: OwnBench,
+  rounds: number,
+  progress: (text: string) => void,
+): Promise<BenchResult> {
+  const ours: number[] = [];
+  let refused: string | null = null;
+  try {
+    for (let round = 0; round <= rounds; round += 1) {
+      const value = await bench.round(round);
+      if (round > 0) ours.push(value);
+      progress(
+        `${bench.name}: round ${round}${round === 0 ? ' (warm-up)' : ''}, ${format(value)} ${bench.unit}`,
+      );
+    }
+  } catch (thrown) {
+    refused = thrown instanceof Error ? thrown.message : String(thrown);
+  }
+  const value = refused === null ? median(ours) : null;
+  return {
+    name: bench.name,
+    unit: bench.unit,
+    ours: value,
+    theirs: null,
+    peer: 'none',
+    ratio: null,
+    bar: bench.limit,
+    met: value === null ? null : value <= bench.limit,
+    rounds: { ours, theirs: [] },
+    refused,
+  };
 }
 
 function result(
