@@ -4,7 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { type Digest, digestOf } from '#domain/digest.ts';
-import { MEDIA_TYPE } from '#domain/manifest.ts';
+import { MANIFEST_ACCEPT, MEDIA_TYPE } from '#domain/manifest.ts';
 
 export type TestImage = {
   readonly manifest: Buffer;
@@ -88,7 +88,9 @@ export async function putManifest(
 
 /** Pulls a manifest and all its blobs, and checks every digest. */
 export async function pullImage(url: string, repository: string, reference: string): Promise<Digest> {
-  const manifest = await expectStatus(await fetch(`${url}/v2/${repository}/manifests/${reference}`), 200);
+  const headers = { accept: MANIFEST_ACCEPT };
+  const asked = await fetch(`${url}/v2/${repository}/manifests/${reference}`, { headers });
+  const manifest = await expectStatus(asked, 200);
   const bytes = Buffer.from(await manifest.arrayBuffer());
   const parsed = JSON.parse(bytes.toString()) as { config: { digest: string }; layers: { digest: string }[] };
   for (const { digest } of [parsed.config, ...parsed.layers]) {
