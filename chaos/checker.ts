@@ -3,6 +3,7 @@
  * is told, when it is told; and everything at the end. The first violation is kept, and ends the run.
  */
 import { type Dot, dotEquals } from '#domain/dot.ts';
+import { messageOf } from '#domain/errors.ts';
 import type { ClaimEvent, Output } from '#mesh/claims/step.ts';
 import type { ClaimBatch, ClaimKey, ViewRow } from '#storage/metadata.ts';
 import { type Committed, type HeldClaim, keyText } from './claim-store.ts';
@@ -115,6 +116,11 @@ export class Checker implements Watcher {
 
   threw(process: RegionProcess, reason: string): void {
     this.#hold('assertion', `the step of region ${process.region} threw: ${reason}`);
+  }
+
+  /** The simulated store, or the codec under test, would not take what the core gave it. */
+  refused(thrown: unknown): void {
+    this.#hold('assertion', `the core asked for what is refused: ${messageOf(thrown)}`);
   }
 
   /** A client was told that its write is on stable storage, its last claim under `dot`. */

@@ -6,34 +6,9 @@
  */
 import type { ClaimsConfig } from '#mesh/claims/core-state.ts';
 import type { Prng } from './prng.ts';
-import type { Mark } from './trace.ts';
+import { MARKS, type Mark } from './trace.ts';
 
-export type Fault =
-  | 'loss'
-  | 'repeat'
-  | 'overtake'
-  | 'corruption'
-  | 'forgery'
-  | 'partition'
-  | 'half-open'
-  | 'crash'
-  | 'pause'
-  | 'clocks'
-  | 'full-disk'
-  | 'slow-disk'
-  | 'rivals'
-  | 'lasting-cut';
-
-export type Scenario = {
-  readonly about: string;
-  readonly always: readonly Fault[];
-  readonly never: readonly Fault[];
-  readonly regionsMax: number;
-  /** What a batch of enough seeds must have seen, beside acknowledged writes. */
-  readonly expects: readonly Mark[];
-};
-
-const ALL: readonly Fault[] = [
+const FAULTS = [
   'loss',
   'repeat',
   'overtake',
@@ -48,7 +23,17 @@ const ALL: readonly Fault[] = [
   'slow-disk',
   'rivals',
   'lasting-cut',
-];
+] as const;
+export type Fault = (typeof FAULTS)[number];
+
+export type Scenario = {
+  readonly about: string;
+  readonly always: readonly Fault[];
+  readonly never: readonly Fault[];
+  readonly regionsMax: number;
+  /** What a batch of enough seeds must have seen, beside acknowledged writes. */
+  readonly expects: readonly Mark[];
+};
 
 export const SCENARIOS = {
   default: {
@@ -56,33 +41,12 @@ export const SCENARIOS = {
     always: [],
     never: [],
     regionsMax: 3,
-    expects: [
-      'writes refused',
-      'writes unknown',
-      'conflicts',
-      'gaps',
-      'relays',
-      'refused frames',
-      'refused deltas',
-      'lost messages',
-      'repeated messages',
-      'overtaken messages',
-      'partitions',
-      'half-open links',
-      'crashes',
-      'commits lost in a crash',
-      'commits unanswered in a crash',
-      'pauses',
-      'clock steps',
-      'stale commits',
-      'full disks',
-      'inexact copies',
-    ],
+    expects: MARKS,
   },
   calm: {
     about: 'three regions and no fault: only writes that race',
     always: [],
-    never: ALL,
+    never: FAULTS,
     regionsMax: 3,
     expects: ['conflicts'],
   },
@@ -121,7 +85,7 @@ export const SCENARIOS = {
     regionsMax: 5,
     expects: ['conflicts', 'relays', 'crashes', 'partitions'],
   },
-} as const satisfies Record<string, Scenario>;
+} satisfies Record<string, Scenario>;
 export type ScenarioName = keyof typeof SCENARIOS;
 
 export function isScenarioName(text: string): text is ScenarioName {
@@ -194,7 +158,7 @@ export type WorkloadPlan = {
 };
 
 export function drawPlan(scenario: Scenario, prng: Prng): Plan {
-  const faults = ALL.filter(
+  const faults = FAULTS.filter(
     (fault) => scenario.always.includes(fault) || (prng.chance(0.5) && !scenario.never.includes(fault)),
   );
   const has = (fault: Fault) => faults.includes(fault);

@@ -68,11 +68,17 @@ const HEALTHY_LINKS: LinkPlan = {
 export function runSeed(options: SeedOptions): SeedResult {
   const world = build(options);
   const { queue, trace, checker, plan } = world;
-  for (const process of world.processes) process.start();
-  world.workload.start();
-  world.nemesis.start(plan);
-  queue.runUntil(SAFETY_US, () => checker.violation !== undefined);
-  const settledMs = settle(world);
+  let settledMs = 0;
+  try {
+    for (const process of world.processes) process.start();
+    world.workload.start();
+    world.nemesis.start(plan);
+    queue.runUntil(SAFETY_US, () => checker.violation !== undefined);
+    settledMs = settle(world);
+  } catch (thrown) {
+    // What the store or the model refuses was asked for by the core: its fault, in a seed that can be replayed.
+    checker.refused(thrown);
+  }
   trace.mix(queue.ran, queue.nowUs);
   return {
     seed: options.seed,

@@ -32,7 +32,7 @@ export const MARKS = [
 export type Mark = (typeof MARKS)[number];
 export type Marks = Readonly<Record<Mark, number>>;
 
-const LINES_MAX = 2000;
+const LINES_MAX = 1000;
 
 export class Trace {
   readonly #tells: boolean;

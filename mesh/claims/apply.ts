@@ -22,6 +22,8 @@ import type { DeltaMessage } from './message.ts';
 
 /** Per origin: twice the credit of one source, as two may send the same at the same time. */
 const WAITING_BYTES_MAX = 2 * 1024 * 1024;
+/** What a delta without claims counts, so that those have an end too. */
+const EMPTY_DELTA_BYTES = 256;
 const ATTEMPTS_MAX = 100;
 /** Times further ahead of our clock than this do not move it: a broken clock elsewhere must not become ours. */
 const CLOCK_AHEAD_MAX_MS = 1000;
@@ -88,7 +90,7 @@ export class Apply {
     }
     // Only what brings us on counts as an arrival: old news from one peer must not keep us from asking another.
     if (delta.to > reach) origin.arrivedMs = this.#state.nowMs;
-    const sizeBytes = delta.claims.reduce((sum, stored) => sum + sizeOfStored(stored), 0);
+    const sizeBytes = delta.claims.reduce((sum, stored) => sum + sizeOfStored(stored), EMPTY_DELTA_BYTES);
     const waitingBytes = line.reduce((sum, waiting) => sum + waiting.sizeBytes, 0);
     if (waitingBytes + sizeBytes > WAITING_BYTES_MAX) return;
     line.push({ source, delta, claims: check.claims, sizeBytes });

@@ -10,7 +10,8 @@
  * Kinds and flags that this version does not know are kept as they are, so that an older region can store and pass
  * on what a newer one wrote. States are closed: another one changes what a view is, and needs another version.
  *
- * Repository and name hold no control characters. Limits: 8 KiB for a claim, 64 KiB for a policy. Test vectors: `test/mesh/claims/vectors.json`.
+ * Repository and name hold no control characters. Limits: 8 KiB for a claim, 64 KiB for a policy. Test vectors:
+ * `test/mesh/claims/vectors.json`.
  */
 import { CLAIM_KIND } from '#domain/claim-kind.ts';
 import {
@@ -23,8 +24,21 @@ import {
 } from '#domain/claim-layout.ts';
 import type { Dot } from '#domain/dot.ts';
 import type { HybridTime } from '#domain/hybrid-time.ts';
-import type { Epoch, RegionNumber } from '#domain/region.ts';
+import type { RegionNumber } from '#domain/region.ts';
 import type { ClaimKey } from '#storage/metadata.ts';
+import {
+  ClaimFormatError,
+  CONTEXT_ENTRY_BYTES,
+  epochAt,
+  FieldReader,
+  FieldWriter,
+  refuseIf,
+  sequenceAt,
+  timeAt,
+  U16_MAX,
+} from './claim-fields.ts';
+
+export { ClaimFormatError };
 
 export const CLAIM_BYTES_MAX = 8 * 1024;
 export const POLICY_CLAIM_BYTES_MAX = 64 * 1024;
@@ -50,11 +64,6 @@ export type Claim = {
   readonly extension?: Uint8Array;
 };
 
-/** The bytes are not the canonical encoding of any claim. */
-export class ClaimFormatError extends Error {
-  override readonly name = 'ClaimFormatError';
-}
-
 export function claimKeyOf(claim: Claim): ClaimKey {
   return { kind: claim.kind, repository: claim.repository, name: claim.name };
 }
@@ -64,19 +73,10 @@ const STATE_OF_BYTE: ReadonlyMap<number, ClaimState> = new Map([
   [STATE_BYTE.live, 'live'],
   [STATE_BYTE.deleted, 'deleted'],
 ]);
-const CONTEXT_ENTRY_BYTES = 18;
 const NO_BYTES = new Uint8Array(0);
-const TWO_TO_32 = 2 ** 32;
-const U16_MAX = 0xffff;
-/** A safe integer has at most 53 bits: 21 of them in the upper half. */
-const HIGH_HALF_MAX = 0x1fffff;
-
 const CONTROL_CHARACTER = /\p{Cc}/u;
 
 const encoder = new TextEncoder();
-/** A byte order mark is kept: what was dropped on the way in could not be written back. */
-const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-
 /** @throws ClaimFormatError when a field is out of its range, or the claim is too large. */
 export function encodeClaim(claim: Claim): Uint8Array<ArrayBuffer> {
   const flags = claim.flags ?? 0;
@@ -93,7 +93,7 @@ export function encodeClaim(claim: Claim): Uint8Array<ArrayBuffer> {
   const sizeBytes = CLAIM_HEAD_BYTES + lengthFieldBytes + contextBytes + variableBytes + extension.length;
   checkSize(claim.kind, sizeBytes);
 
-  const writer = new Writer(new Uint8Array(sizeBytes));
+  const writer = new FieldWriter(new Uint8Array(sizeBytes));
   writer.u8(CLAIM_LAYOUT_VERSION);
   writer.u8(claim.kind);
   writer.u8(STATE_BYTE[claim.state]);
@@ -132,11 +132,8 @@ export function decodeClaim(bytes: Uint8Array): Claim {
     sequence: sequenceAt(view, CLAIM_SEQUENCE_OFFSET),
   };
   refuseIf(dot.region === 0, 'region 0 does not exist');
-  const time = {
-    ms: view.getUint16(CLAIM_TIME_OFFSET) * TWO_TO_32 + view.getUint32(CLAIM_TIME_OFFSET + 2),
-    counter: view.getUint16(CLAIM_TIME_OFFSET + 6),
-  };
-  const reader = new Reader(bytes, view, CLAIM_HEAD_BYTES);
+  const time = timeAt(view, CLAIM_TIME_OFFSET);
+  const reader = new FieldReader(bytes, view, CLAIM_HEAD_BYTES);
   const context = reader.context();
   checkContext(context, dot);
   const repository = checkedKeyPart(reader.text(reader.u16()));
@@ -147,21 +144,6 @@ export function decodeClaim(bytes: Uint8Array): Claim {
   if (flags !== 0) return { ...fields, flags, extension: reader.rest() };
   refuseIf(reader.remaining > 0, `${reader.remaining} bytes follow the claim`);
   return fields;
-}
-
-function epochAt(view: DataView, offset: number): Epoch {
-  const high = view.getUint32(offset).toString(16).padStart(8, '0');
-  return (high +
-    view
-      .getUint32(offset + 4)
-      .toString(16)
-      .padStart(8, '0')) as Epoch;
-}
-
-function sequenceAt(view: DataView, offset: number): number {
-  const high = view.getUint32(offset);
-  refuseIf(high > HIGH_HALF_MAX, 'a sequence number exceeds 2^53');
-  return high * TWO_TO_32 + view.getUint32(offset + 4);
 }
 
 /** A draft has no number yet, and follows everything of its origin. */
@@ -201,122 +183,4 @@ function utf8(text: string, field: string): Uint8Array {
 
 function isByte(value: number): boolean {
   return Number.isInteger(value) && value >= 0 && value <= 0xff;
-}
-
-function refuseIf(wrong: boolean, reason: string): void {
-  if (wrong) throw new ClaimFormatError(`malformed claim: ${reason}`);
-}
-
-/** Writes fields one after another into bytes of the right length. */
-class Writer {
-  readonly bytes: Uint8Array<ArrayBuffer>;
-  readonly #view: DataView;
-  #offset = 0;
-
-  constructor(bytes: Uint8Array<ArrayBuffer>) {
-    this.bytes = bytes;
-    this.#view = new DataView(bytes.buffer);
-  }
-
-  u8(value: number): void {
-    this.#view.setUint8(this.#offset, value);
-    this.#offset += 1;
-  }
-
-  u16(value: number): void {
-    refuseIf(!Number.isInteger(value) || value < 0 || value > U16_MAX, `${value} does not fit 16 bits`);
-    this.#view.setUint16(this.#offset, value);
-    this.#offset += 2;
-  }
-
-  u32(value: number): void {
-    this.#view.setUint32(this.#offset, value);
-    this.#offset += 4;
-  }
-
-  u48(value: number): void {
-    refuseIf(!Number.isSafeInteger(value) || value < 0 || value >= 2 ** 48, `${value} does not fit 48 bits`);
-    this.u16(Math.floor(value / TWO_TO_32));
-    this.u32(value % TWO_TO_32);
-  }
-
-  dot(dot: Dot): void {
-    refuseIf(
-      !Number.isSafeInteger(dot.sequence) || dot.sequence < 0,
-      `${dot.sequence} is no sequence number`,
-    );
-    this.u16(dot.region);
-    this.u32(Number.parseInt(dot.epoch.slice(0, 8), 16));
-    this.u32(Number.parseInt(dot.epoch.slice(8), 16));
-    this.u32(Math.floor(dot.sequence / TWO_TO_32));
-    this.u32(dot.sequence % TWO_TO_32);
-  }
-
-  raw(bytes: Uint8Array): void {
-    this.bytes.set(bytes, this.#offset);
-    this.#offset += bytes.length;
-  }
-}
-
-/** Reads fields one after another; running over the end is a format error. */
-class Reader {
-  readonly #bytes: Uint8Array;
-  readonly #view: DataView;
-  #offset: number;
-
-  constructor(bytes: Uint8Array, view: DataView, offset: number) {
-    this.#bytes = bytes;
-    this.#view = view;
-    this.#offset = offset;
-  }
-
-  get remaining(): number {
-    return this.#bytes.length - this.#offset;
-  }
-
-  u16(): number {
-    return this.#view.getUint16(this.#take(2));
-  }
-
-  u32(): number {
-    return this.#view.getUint32(this.#take(4));
-  }
-
-  raw(length: number): Uint8Array {
-    const offset = this.#take(length);
-    // Not `slice`, which a Buffer answers with a view of the whole delta.
-    return new Uint8Array(this.#bytes.subarray(offset, offset + length));
-  }
-
-  rest(): Uint8Array {
-    return this.raw(this.remaining);
-  }
-
-  text(length: number): string {
-    const offset = this.#take(length);
-    try {
-      return decoder.decode(this.#bytes.subarray(offset, offset + length));
-    } catch (cause) {
-      throw new ClaimFormatError('malformed claim: a text is not UTF-8', { cause });
-    }
-  }
-
-  context(): readonly Dot[] {
-    const count = this.u16();
-    const start = this.#take(count * CONTEXT_ENTRY_BYTES);
-    const context: Dot[] = [];
-    for (let offset = start; offset < this.#offset; offset += CONTEXT_ENTRY_BYTES) {
-      const region = this.#view.getUint16(offset) as RegionNumber;
-      const epoch = epochAt(this.#view, offset + 2);
-      context.push({ region, epoch, sequence: sequenceAt(this.#view, offset + 10) });
-    }
-    return context;
-  }
-
-  #take(length: number): number {
-    const offset = this.#offset;
-    refuseIf(length > this.remaining, 'it ends in the middle of a field');
-    this.#offset = offset + length;
-    return offset;
-  }
 }

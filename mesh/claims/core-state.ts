@@ -169,23 +169,22 @@ export class CoreState {
     assert.ok(question !== undefined, `the store answered ${input.id}, which nobody asked`);
     this.#questions.delete(input.id);
     this.#ownCommits.delete(input.id);
-    if (input.input === 'failed') {
-      question.failed(input.reason);
-      return;
+    switch (input.input) {
+      case 'failed':
+        question.failed(input.reason);
+        break;
+      case 'keys-read':
+        assert.ok(question.keysRead !== undefined, `${input.id} is no read of keys`);
+        question.keysRead(input.keys);
+        break;
+      case 'range-read':
+        assert.ok(question.rangeRead !== undefined, `${input.id} is no read of a range`);
+        question.rangeRead(input.claims);
+        break;
+      case 'committed':
+        assert.ok(question.committed !== undefined, `${input.id} is no commit`);
+        question.committed(input.result);
     }
-    if (input.input === 'keys-read' && question.keysRead) {
-      question.keysRead(input.keys);
-      return;
-    }
-    if (input.input === 'range-read' && question.rangeRead) {
-      question.rangeRead(input.claims);
-      return;
-    }
-    if (input.input === 'committed' && question.committed) {
-      question.committed(input.result);
-      return;
-    }
-    assert.fail(`the store answered ${input.id} with ${input.input}`);
   }
 
   /** The newest question; those after it have greater numbers. */

@@ -20,7 +20,8 @@ export type FollowMessage = {
 
 /**
  * Claims of one origin, in sequence order: all that the source still holds in (from, to]. `head` is the newest
- * sequence that the source knows of this origin; `exact`: its copy is exactly the origin's at `head`, and to = head.
+ * sequence that the source knows of this origin, and 2^53 - 1 when its copy has holes and it does not know which later
+ * claims hide them (`OriginState.ceiling`); `exact`: its copy is exactly the origin's at `head`, and to = head.
  */
 export type DeltaMessage = {
   readonly type: 'delta';

@@ -5,7 +5,7 @@
 import type { Digest } from '#domain/digest.ts';
 import type { Dot } from '#domain/dot.ts';
 import type { RepositoryName } from '#domain/name.ts';
-import type { ManifestRow } from '#storage/metadata.ts';
+import type { PushedManifest } from '#storage/metadata.ts';
 
 export type IndexChange =
   | {
@@ -15,7 +15,11 @@ export type IndexChange =
       readonly digest: Digest;
     }
   | { readonly change: 'delete-tag'; readonly repository: RepositoryName; readonly tag: string }
-  | { readonly change: 'add-manifest'; readonly repository: RepositoryName; readonly manifest: ManifestRow }
+  | {
+      readonly change: 'add-manifest';
+      readonly repository: RepositoryName;
+      readonly manifest: PushedManifest;
+    }
   | { readonly change: 'delete-manifest'; readonly repository: RepositoryName; readonly digest: Digest }
   /** An empty `document` deletes the policy. */
   | { readonly change: 'set-policy'; readonly name: string; readonly document: string };

@@ -1,9 +1,10 @@
 /**
  * What a pushed manifest refers to must be here before the push is acknowledged (DESIGN.md, P1 and decision 7).
  *
- * Blobs that another region has are filled first; those that nobody has refuse the push. Children of an index that
- * are known in this repository are completed; one that nobody knows makes the index a sparse one, which is accepted:
- * its reference alone records that it was absent from the start. Subjects and foreign layers need not be anywhere.
+ * Blobs that another region has are filled first; those that nobody has are reported, and the writer decides.
+ * Children of an index that are known in this repository are completed; one that nobody knows makes the index a
+ * sparse one, which is accepted: its reference alone records that it was absent from the start. Subjects and foreign
+ * layers need not be anywhere.
  */
 import type { Digest } from '#domain/digest.ts';
 import { RegistryError, UnavailableError } from '#domain/errors.ts';
@@ -50,12 +51,12 @@ export class PushedReferences {
     this.#referencesMs = config.referencesMs ?? 600_000;
   }
 
-  /** @throws RegistryError MANIFEST_BLOB_UNKNOWN, MANIFEST_INVALID; UnavailableError. */
-  async requireAll(
+  /** The blobs that nobody has, in order. @throws RegistryError MANIFEST_INVALID; UnavailableError. */
+  async complete(
     repository: RepositoryName,
     references: readonly ManifestReference[],
     context: RequestContext,
-  ): Promise<void> {
+  ): Promise<readonly Digest[]> {
     const late = new AbortController();
     using _timer = this.#deps.clock.after(this.#referencesMs, () =>
       late.abort(
@@ -63,17 +64,18 @@ export class PushedReferences {
       ),
     );
     const limited = { ...context, signal: AbortSignal.any([context.signal, late.signal]) };
-    await this.#requireBlobs(repository, ofKind(references, 'blob'), limited);
+    const absent = await this.#absentBlobs(repository, ofKind(references, 'blob'), limited);
     for (const child of ofKind(references, 'manifest')) {
       await this.#completeChild(repository, child.digest, limited);
     }
+    return absent;
   }
 
-  async #requireBlobs(
+  async #absentBlobs(
     repository: RepositoryName,
     references: readonly ManifestReference[],
     context: RequestContext,
-  ): Promise<void> {
+  ): Promise<readonly Digest[]> {
     const missing: Digest[] = [];
     await inParallel(
       references,
@@ -83,13 +85,7 @@ export class PushedReferences {
       },
       { limit: BLOBS_AT_ONCE, signal: context.signal },
     );
-    if (missing.length === 0) return;
-    const named = missing.sort().slice(0, MISSING_NAMED_MAX);
-    throw new RegistryError(
-      'MANIFEST_BLOB_UNKNOWN',
-      `the manifest refers to ${missing.length} blobs that ${repository} does not have: ${named[0]} …`,
-      { detail: named.map((digest) => ({ digest })) },
-    );
+    return missing.sort();
   }
 
   /** False when nobody has it. */
@@ -144,6 +140,16 @@ export class PushedReferences {
     const { missingBlobs, missingManifests } = await this.#deps.manifests.presence(digest);
     return missingBlobs.length === 0 && missingManifests.length === 0;
   }
+}
+
+/** The refusal that names them. */
+export function missingBlobs(repository: RepositoryName, missing: readonly Digest[]): RegistryError {
+  const named = missing.slice(0, MISSING_NAMED_MAX);
+  return new RegistryError(
+    'MANIFEST_BLOB_UNKNOWN',
+    `the manifest refers to ${missing.length} blobs that ${repository} does not have: ${named[0]} …`,
+    { detail: named.map((digest) => ({ digest })) },
+  );
 }
 
 /** Each digest once. */

@@ -77,7 +77,7 @@ export class Transfer {
       try {
         const complete = await this.#receive(upload, context);
         if (complete === undefined) return undefined;
-        const stored = await this.#commit(upload, complete);
+        const stored = await this.#commit(upload, complete, context.requestId);
         if (stored !== undefined) return stored;
         this.#growing = undefined;
       } catch (thrown) {
@@ -185,7 +185,7 @@ export class Transfer {
   }
 
   /** `undefined` when the bytes are not those of the digest: they are gone, and their readers know. */
-  async #commit(upload: Upload, growing: GrowingBlob): Promise<Transferred | undefined> {
+  async #commit(upload: Upload, growing: GrowingBlob, requestId: string): Promise<Transferred | undefined> {
     const { digest, repository } = this.#request;
     const source = this.#candidates.largest();
     if (source === undefined) throw this.#nobody();
@@ -196,6 +196,7 @@ export class Transfer {
       this.#candidates.mismatched();
       const reason = messageOf(thrown);
       this.#deps.log.error('source of a blob sent wrong bytes', {
+        requestId,
         repository,
         digest,
         upstream: source.name,

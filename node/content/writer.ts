@@ -5,11 +5,11 @@
  * stable storage, in one transaction with its bytes (DESIGN.md, P1). Each PUT of a manifest mints its claims, also
  * when it changes nothing: a push that comes after a delete must prevail over it.
  */
-import { algorithmOf, type Digest, digestOf } from '#domain/digest.ts';
+import { algorithmOf, type Digest, type DigestAlgorithm, digestOf } from '#domain/digest.ts';
 import type { Dot } from '#domain/dot.ts';
 import { RegistryError } from '#domain/errors.ts';
 import { MANIFEST_BYTES_MAX, parseManifest } from '#domain/manifest.ts';
-import { parseTag, type Reference, type RepositoryName, referenceText } from '#domain/name.ts';
+import { parseTag, type Reference, type RepositoryName, referenceText, type Tag } from '#domain/name.ts';
 import type { RequestContext } from '#domain/request-context.ts';
 import type { Clock } from '#runtime/clock.ts';
 import type { Log } from '#runtime/log.ts';
@@ -18,7 +18,8 @@ import type { BlobRows, ManifestRows, ViewRows } from '#storage/metadata.ts';
 import type { ClaimWriter, IndexChange } from './claim-writer.ts';
 import type { Closure } from './closure.ts';
 import type { Fill } from './fill.ts';
-import { PushedReferences, type PushedReferencesConfig } from './pushed-references.ts';
+import { hasMountSource, type ReadGuard } from './mount-source.ts';
+import { missingBlobs, PushedReferences, type PushedReferencesConfig } from './pushed-references.ts';
 import type { Sources } from './upstream.ts';
 import { manifestVisibility, taggedDigest, tagsOf } from './visibility.ts';
 
@@ -30,11 +31,13 @@ export interface WriteGuard {
 
 export type ContentWriterDeps = {
   readonly blobs: BlobStore;
-  readonly rows: Pick<BlobRows, 'find' | 'record' | 'link' | 'isReadable' | 'unlink'>;
+  readonly rows: Pick<BlobRows, 'find' | 'record' | 'link' | 'isReadable' | 'unlink' | 'repositoriesOf'>;
   readonly manifests: Pick<ManifestRows, 'isLinked' | 'presence'>;
   readonly views: Pick<ViewRows, 'get' | 'withValue'>;
   readonly claimWriter: ClaimWriter;
   readonly writeGuard: WriteGuard;
+  /** Default: whoever may write may read everything. */
+  readonly readGuard?: ReadGuard;
   readonly fill: Fill;
   readonly closure: Closure;
   readonly sources: Sources;
@@ -49,6 +52,22 @@ export type ManifestPut = {
   readonly reference: Reference;
   readonly bytes: Uint8Array;
   readonly contentType: string | undefined;
+  /** Further tags that are set with it. */
+  readonly tags?: readonly Tag[];
+  /**
+   * What becomes of a manifest with blobs that nobody has. Default `refuse`; `record`: it is accepted, and complete
+   * without them.
+   */
+  readonly absentBlobs?: 'refuse' | 'record';
+};
+
+export type ManifestPutResult = {
+  readonly digest: Digest;
+  readonly subject?: Digest;
+  /** That of its last claim. */
+  readonly dot: Dot;
+  /** Blobs that nobody has, where it was accepted without them. */
+  readonly absent?: readonly Digest[];
 };
 
 export class ContentWriter {
@@ -61,9 +80,13 @@ export class ContentWriter {
   }
 
   /** @throws RegistryError DENIED where the repository is read-only. */
-  async startUpload(repository: RepositoryName, _context: RequestContext): Promise<Upload> {
+  async startUpload(
+    repository: RepositoryName,
+    _context: RequestContext,
+    algorithm?: DigestAlgorithm,
+  ): Promise<Upload> {
     this.#requireWritable(repository);
-    return await this.#deps.blobs.startUpload(repository);
+    return await this.#deps.blobs.startUpload(repository, algorithm);
   }
 
   /** @throws RegistryError BLOB_UPLOAD_UNKNOWN. */
@@ -89,31 +112,31 @@ export class ContentWriter {
     return stat;
   }
 
-  /** False when the blob is not here, or `from` does not have it: the client then uploads it. @throws RegistryError DENIED. */
+  /**
+   * Without `from`, from any repository that the caller may read. False when none has it, or its bytes are not here:
+   * the client then uploads it. @throws RegistryError DENIED.
+   */
   async mount(
     repository: RepositoryName,
     digest: Digest,
     from: RepositoryName | undefined,
-    _context: RequestContext,
+    context: RequestContext,
   ): Promise<boolean> {
     this.#requireWritable(repository);
     const { rows, blobs } = this.#deps;
-    if (from !== undefined && !(await rows.isReadable(from, digest))) return false;
+    if (!(await hasMountSource(this.#deps, { digest, from }, context))) return false;
     if ((await rows.find(digest)) === undefined || (await blobs.stat(digest)) === undefined) return false;
     await rows.link(repository, digest);
     return true;
   }
 
   /**
-   * `dot` is that of its last claim.
+   * The manifest and its tags appear together.
    * @throws RegistryError SIZE_INVALID (413), MANIFEST_INVALID, DIGEST_INVALID, MANIFEST_BLOB_UNKNOWN with the digest
    * of each missing blob, DENIED; UnavailableError when what others have could not be had.
    */
-  async putManifest(
-    put: ManifestPut,
-    context: RequestContext,
-  ): Promise<{ digest: Digest; subject?: Digest; dot: Dot }> {
-    const { repository, reference, bytes } = put;
+  async putManifest(put: ManifestPut, context: RequestContext): Promise<ManifestPutResult> {
+    const { repository, bytes } = put;
     this.#requireWritable(repository);
     if (bytes.byteLength > MANIFEST_BYTES_MAX) {
       const message = `the manifest has ${bytes.byteLength} bytes; the limit is ${MANIFEST_BYTES_MAX}`;
@@ -121,22 +144,22 @@ export class ContentWriter {
     }
     const { mediaType, references, subject } = parseManifest(bytes, put.contentType);
     const digest = digestOfPut(put);
-    await this.#references.requireAll(repository, references, context);
+    const absent = await this.#references.complete(repository, references, context);
+    if (absent.length > 0 && put.absentBlobs !== 'record') throw missingBlobs(repository, absent);
+    const tags = tagsOfPut(put);
     const changes: readonly IndexChange[] = [
-      { change: 'add-manifest', repository, manifest: { digest, mediaType, bytes } },
-      ...('tag' in reference ? [{ change: 'set-tag' as const, repository, tag: reference.tag, digest }] : []),
+      { change: 'add-manifest', repository, manifest: { digest, mediaType, bytes, absent } },
+      ...tags.map((tag) => ({ change: 'set-tag' as const, repository, tag, digest })),
     ];
     const dot = await this.#write(changes, context);
-    const tag = 'tag' in reference ? { tag: reference.tag } : {};
-    const { requestId } = context;
-    this.#deps.log.info('manifest pushed', {
-      requestId,
-      repository,
+    const about = { requestId: context.requestId, repository, digest, bytes: bytes.byteLength };
+    this.#deps.log.info('manifest pushed', tags.length === 0 ? about : { ...about, tag: tags.join(' ') });
+    return {
       digest,
-      ...tag,
-      bytes: bytes.byteLength,
-    });
-    return { digest, dot, ...(subject === undefined ? {} : { subject }) };
+      dot,
+      ...(subject === undefined ? {} : { subject }),
+      ...(absent.length === 0 ? {} : { absent }),
+    };
   }
 
   /**
@@ -202,6 +225,11 @@ export class ContentWriter {
     const refusal = this.#deps.writeGuard.refuseWrite(repository);
     if (refusal !== undefined) throw new RegistryError('DENIED', refusal);
   }
+}
+
+/** Each once, in the order in which they were named. */
+function tagsOfPut({ reference, tags = [] }: ManifestPut): readonly Tag[] {
+  return [...new Set('tag' in reference ? [reference.tag, ...tags] : tags)];
 }
 
 /** In the algorithm of the digest that it is put under; sha256 under a tag. */

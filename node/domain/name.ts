@@ -4,7 +4,7 @@
  * Source: OCI distribution spec, "Pulling manifests". A repository name is limited to 255 characters because many
  * clients limit host and name together to that.
  */
-import { type Digest, isDigest, parseDigest } from './digest.ts';
+import { algorithmOf, type Digest, hexOf, isDigest, parseDigest } from './digest.ts';
 import { RegistryError } from './errors.ts';
 
 declare const repositoryBrand: unique symbol;
@@ -46,4 +46,12 @@ export function parseReference(text: string): Reference {
 
 export function referenceText(reference: Reference): string {
   return 'tag' in reference ? reference.tag : reference.digest;
+}
+
+/**
+ * The tag under which clients keep a list of a subject's referrers where a registry has none: `sha256-<hex>`, with
+ * the hash cut to 64 characters. Source: OCI distribution spec, "Referrers Tag Schema".
+ */
+export function referrersTag(subject: Digest): Tag {
+  return `${algorithmOf(subject)}-${hexOf(subject).slice(0, 64)}` as Tag;
 }

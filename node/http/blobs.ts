@@ -20,7 +20,7 @@ import {
 } from './answer.ts';
 import type { Call } from './call.ts';
 import { allowsRange, entityTag, isUnchanged } from './conditional.ts';
-import { parseRange, rangeBytes } from './range.ts';
+import { parseRange, rangeBytes, refuseReversed } from './range.ts';
 
 export type BlobReading = { readonly reader: Pick<ContentReader, 'blob' | 'blobStat'> };
 export type BlobWriting = BlobReading & { readonly writer: Pick<ContentWriter, 'deleteBlob'> };
@@ -40,9 +40,9 @@ export async function readBlob(deps: BlobReading, call: Call, target: Target): P
   if (call.method === 'HEAD') return await probe(deps, call, { repository: target.repository, digest });
   const blob = await deps.reader.blob(target.repository, digest, call.context);
   if (isUnchanged(call.headers['if-none-match'], digest)) return unchanged(digest, blob.source);
-  const range = allowsRange(call.header('if-range'), digest)
-    ? parseRange(call.headers.range, blob.sizeBytes)
-    : undefined;
+  const asked = allowsRange(call.header('if-range'), digest) ? call.headers.range : undefined;
+  refuseReversed(asked, blob.sizeBytes);
+  const range = parseRange(asked, blob.sizeBytes);
   const stream = await blob.open(range, call.context.signal);
   return { ...(range === undefined ? whole(blob) : part(blob, range)), stream };
 }

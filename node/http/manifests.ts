@@ -4,13 +4,17 @@
  *
  * A probe (HEAD) is what a pusher begins with, so where absence cannot be proven it is answered 404 with a warning:
  * a push must not fail because another region is down. A pull (GET) is then answered 503.
- * Source: OCI distribution spec, end-3, end-7, end-9.
+ *
+ * A push by digest may set several tags, which is the only way to tag a manifest by another digest than its sha256.
+ * A manifest with blobs that nobody has is accepted with a warning that names them, unless configured otherwise.
+ * Source: OCI distribution spec, end-3, end-7, end-9, "Pushing manifests".
  */
 import type { ContentReader, ManifestRead } from '#content/reader.ts';
 import type { ContentWriter } from '#content/writer.ts';
+import type { Digest } from '#domain/digest.ts';
 import { type Dot, versionText } from '#domain/dot.ts';
 import { RegistryError, UnavailableError } from '#domain/errors.ts';
-import { parseReference, type Reference, type RepositoryName } from '#domain/name.ts';
+import { parseReference, parseTag, type Reference, type RepositoryName, type Tag } from '#domain/name.ts';
 import type { RegionName } from '#domain/region.ts';
 import {
   type Answer,
@@ -32,7 +36,16 @@ export type ManifestWriting = ManifestReading & {
   readonly writer: Pick<ContentWriter, 'putManifest' | 'deleteManifest'>;
   readonly bodies: BodyBudget;
   readonly region: RegionName;
+  readonly absentBlobs: AbsentBlobs;
 };
+
+/** What becomes of a pushed manifest with blobs that nobody has. */
+export type AbsentBlobs = 'record' | 'refuse';
+
+/** Each is a claim of its own in one transaction; the spec asks for 10. One more is answered 414. */
+const TAGS_MAX = 48;
+/** Absent blobs that a warning names: a line that a terminal still shows. */
+const ABSENT_NAMED_MAX = 5;
 
 type Target = { readonly repository: RepositoryName; readonly reference: string };
 
@@ -96,18 +109,37 @@ function found(call: Call, manifest: ManifestRead, reference: Reference): Answer
 async function putManifest(deps: ManifestWriting, call: Call, target: Target): Promise<Answer> {
   const { repository } = target;
   const reference = parseReference(target.reference);
+  const tags = 'digest' in reference ? tagsOf(call.query) : [];
   const contentType = call.headers['content-type'];
   using body = await deps.bodies.read(call.body);
   const put = await deps.writer.putManifest(
-    { repository, reference, bytes: body.bytes, contentType },
+    { repository, reference, bytes: body.bytes, contentType, tags, absentBlobs: deps.absentBlobs },
     call.context,
   );
   return empty(201, {
     Location: `/v2/${repository}/manifests/${put.digest}`,
     [DIGEST_HEADER]: put.digest,
     ...(put.subject === undefined ? {} : { 'OCI-Subject': put.subject }),
+    ...(tags.length === 0 ? {} : { 'OCI-Tag': tags }),
+    ...(put.absent === undefined ? {} : { Warning: absentWarning(put.absent) }),
     ...versionHeader(deps.region, put.dot),
   });
+}
+
+/** The `tag` parameters, each once. @throws RegistryError TAG_INVALID, UNSUPPORTED (414). */
+function tagsOf(query: URLSearchParams): readonly Tag[] {
+  const tags = [...new Set(query.getAll('tag').map(parseTag))];
+  if (tags.length <= TAGS_MAX) return tags;
+  const message = `${tags.length} tags in one push; at most ${TAGS_MAX} are taken`;
+  throw new RegistryError('UNSUPPORTED', message, { status: 414 });
+}
+
+function absentWarning(absent: readonly Digest[]): string {
+  const named = absent.slice(0, ABSENT_NAMED_MAX).join(', ');
+  const more = absent.length > ABSENT_NAMED_MAX ? ' and others' : '';
+  return warningHeader(
+    `nobody has ${absent.length} of the blobs that the manifest refers to, and it cannot be pulled whole: ${named}${more}`,
+  );
 }
 
 async function deleteManifest(deps: ManifestWriting, call: Call, target: Target): Promise<Answer> {

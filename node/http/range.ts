@@ -4,7 +4,8 @@
  *
  * A `Range` that is malformed, of another unit, or of several ranges is ignored and the whole blob is answered, as
  * RFC 9110, 14.2 allows: a client must be able to take a 200. An empty blob has no satisfiable range, and is
- * answered whole as well, because some clients add a range to every request.
+ * answered whole as well, because some clients add a range to every request. A range that ends before it begins is
+ * invalid too, but whoever computed it wants no gigabytes: blobs refuse it by `refuseReversed`, as other registries do.
  */
 import { RegistryError } from '#domain/errors.ts';
 import type { ByteRange } from '#storage/blob-store.ts';
@@ -27,6 +28,13 @@ export function parseRange(header: string | undefined, sizeBytes: number): ByteR
   if (last !== '' && Number(last) < start) return undefined;
   if (start >= sizeBytes) throw unsatisfiable(header, sizeBytes);
   return { start, end };
+}
+
+/** @throws RegistryError RANGE_INVALID (416) when the range ends before it begins. */
+export function refuseReversed(header: string | undefined, sizeBytes: number): void {
+  const [, first = '', last = ''] = BYTES.exec(header?.trim().toLowerCase() ?? '') ?? [];
+  if (header === undefined || first === '' || last === '' || sizeBytes === 0) return;
+  if (Number(last) < Number(first)) throw unsatisfiable(header, sizeBytes);
 }
 
 function suffix(length: string, sizeBytes: number): ByteRange | undefined {

@@ -1,8 +1,10 @@
 /**
  * Referrers: the manifests of a repository whose subject is a digest, as an image index. A subject that is not here
- * has an empty list, never a 404. Ordered by digest; a page ends at its count or when its index would outgrow what
- * clients accept as a manifest. Source: OCI distribution spec, "Listing referrers", end-12.
+ * has an empty list, never a 404. What clients listed under a tag belongs to it (`referrers-tag.ts`). Ordered by
+ * digest; a page ends at its count or when its index would outgrow what clients accept as a manifest.
+ * Source: OCI distribution spec, "Listing referrers", end-12.
  */
+import type { ContentReader } from '#content/reader.ts';
 import { manifestVisibility, type VisibilityDeps } from '#content/visibility.ts';
 import { type Digest, parseDigest } from '#domain/digest.ts';
 import { MEDIA_TYPE, parseManifest } from '#domain/manifest.ts';
@@ -11,9 +13,11 @@ import type { ManifestRow, ManifestRows } from '#storage/metadata.ts';
 import { type Answer, type Headers, json, methodNotAllowed } from './answer.ts';
 import type { Call } from './call.ts';
 import { nextLink, parsePage } from './paging.ts';
+import { TaggedReferrers } from './referrers-tag.ts';
 
 export type ReferrerDeps = Pick<VisibilityDeps, 'views'> & {
-  readonly manifests: Pick<ManifestRows, 'referrers' | 'isLinked'>;
+  readonly manifests: Pick<ManifestRows, 'referrers' | 'isLinked' | 'find'>;
+  readonly reader: Pick<ContentReader, 'manifest'>;
 };
 
 /** Clients take a list of referrers for a manifest, and those have 4 MiB; some room is left for the frame. */
@@ -37,14 +41,20 @@ export async function answerReferrers(
   const subject = parseDigest(target.digest);
   const artifactType = call.query.get('artifactType') ?? undefined;
   const { limit, after } = parsePage(call.query);
-  const rows = await deps.manifests.referrers(repository, subject);
+  const tagged = new TaggedReferrers(deps, { repository, subject }, call.context);
+  const known = new Map(
+    (await deps.manifests.referrers(repository, subject)).map((row) => [row.digest, row]),
+  );
+  const candidates = new Set([...known.keys(), ...(await tagged.digests())]);
   const found: Descriptor[] = [];
   let hasMore = false;
   let bytes = 0;
-  for (const row of rows.filter((candidate) => candidate.digest > after)) {
+  for (const digest of [...candidates].filter((candidate) => candidate > after).sort()) {
+    const row = known.get(digest) ?? (await tagged.referrer(digest));
+    if (row === undefined) continue;
     const descriptor = descriptorOf(row);
     if (artifactType !== undefined && descriptor.artifactType !== artifactType) continue;
-    if ((await manifestVisibility(deps, repository, row.digest)) === 'deleted') continue;
+    if ((await manifestVisibility(deps, repository, digest)) === 'deleted') continue;
     bytes += JSON.stringify(descriptor).length;
     hasMore = found.length >= limit || (found.length > 0 && bytes > PAGE_BYTES_MAX);
     if (hasMore) break;

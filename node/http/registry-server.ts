@@ -18,7 +18,7 @@ import type { Call } from './call.ts';
 import { type CallServerDeps, openCallServer } from './call-server.ts';
 import { answerCatalog } from './catalog.ts';
 import type { ListenConfig, Listening } from './listener.ts';
-import { answerManifest } from './manifests.ts';
+import { type AbsentBlobs, answerManifest } from './manifests.ts';
 import { answerReferrers } from './referrers.ts';
 import { answerTags } from './tags.ts';
 import { answerUpload, answerUploadStart } from './uploads.ts';
@@ -31,7 +31,7 @@ export type RegistryServerDeps = CallServerDeps & {
     'startUpload' | 'findUpload' | 'finishUpload' | 'mount' | 'putManifest' | 'deleteManifest' | 'deleteBlob'
   >;
   readonly views: Pick<ViewRows, 'get' | 'list' | 'repositories' | 'withValue'>;
-  readonly manifests: Pick<ManifestRows, 'referrers' | 'isLinked'>;
+  readonly manifests: Pick<ManifestRows, 'referrers' | 'isLinked' | 'find'>;
   readonly cachedTags: Pick<CachedTagRows, 'list'>;
   readonly health: Pick<Health, 'ready'>;
 };
@@ -43,6 +43,11 @@ export type RegistryServerConfig = ListenConfig & {
   readonly manifestBytesMax?: number;
   /** The largest blob. Default 256 GiB: beyond any layer, and a stop before a disk is filled by mistake. */
   readonly blobBytesMax?: number;
+  /**
+   * Default `record`: a manifest with blobs that nobody has (a sparse one) is accepted and the client warned; it stays
+   * pullable. `refuse` answers MANIFEST_BLOB_UNKNOWN.
+   */
+  readonly absentBlobs?: AbsentBlobs;
 };
 
 const BLOB_BYTES_MAX = 256 * 1024 ** 3;
@@ -57,6 +62,7 @@ export async function openRegistryServer(
     region: config.region,
     bodies: new BodyBudget(config.manifestBytesMax ?? MANIFEST_BYTES_MAX),
     blobBytesMax: config.blobBytesMax ?? BLOB_BYTES_MAX,
+    absentBlobs: config.absentBlobs ?? 'record',
   };
   return await openCallServer(deps, { ...config, name: 'registry' }, (call) => answer(routes, call));
 }
@@ -65,6 +71,7 @@ type Routes = RegistryServerDeps & {
   readonly region: RegionName;
   readonly bodies: BodyBudget;
   readonly blobBytesMax: number;
+  readonly absentBlobs: AbsentBlobs;
 };
 
 async function answer(routes: Routes, call: Call): Promise<Answer> {

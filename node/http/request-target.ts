@@ -6,22 +6,28 @@
  */
 import { RegistryError } from '#domain/errors.ts';
 
-/** The longest legal target (two names of 255, a digest of 135, an upload's id) is below 1,000 characters. */
-const TARGET_LENGTH_MAX = 2048;
+/** The longest legal path (a name of 255, a digest of 135, an upload's id) is below 500 characters. */
+const PATH_LENGTH_MAX = 2048;
+/** Room for a query of 48 of the longest tags; Node refuses a request whose head has more than 16 KiB by itself. */
+const TARGET_LENGTH_MAX = 8192;
 const ABSOLUTE = /^https?:\/\/[^/?#]*/i;
 const DOT_SEGMENT = /(?:^|\/)\.{1,2}(?:\/|$)/;
 const ESCAPED_SLASH = /%2f|%5c/i;
 
 export type RequestTarget = { readonly path: string; readonly search: string };
 
-/** @throws RegistryError NAME_INVALID. */
+/** @throws RegistryError NAME_INVALID; UNSUPPORTED (414) when the query is too long. */
 export function parseTarget(url: string): RequestTarget {
-  if (url.length > TARGET_LENGTH_MAX) {
-    throw new RegistryError('NAME_INVALID', `the path is longer than ${TARGET_LENGTH_MAX} characters`);
-  }
   const local = url.startsWith('/') ? url : url.replace(ABSOLUTE, '');
   const mark = local.indexOf('?');
   const raw = mark === -1 ? local : local.slice(0, mark);
+  if (raw.length > PATH_LENGTH_MAX) {
+    throw new RegistryError('NAME_INVALID', `the path is longer than ${PATH_LENGTH_MAX} characters`);
+  }
+  if (local.length > TARGET_LENGTH_MAX) {
+    const message = `path and query are longer than ${TARGET_LENGTH_MAX} characters`;
+    throw new RegistryError('UNSUPPORTED', message, { status: 414 });
+  }
   const path = decoded(raw);
   if (DOT_SEGMENT.test(path)) throw new RegistryError('NAME_INVALID', 'the path has a dot segment');
   return { path, search: mark === -1 ? '' : local.slice(mark + 1) };

@@ -7,7 +7,7 @@
  * paths without a host, so that they hold behind any proxy.
  */
 import type { ContentWriter } from '#content/writer.ts';
-import { type Digest, parseDigest } from '#domain/digest.ts';
+import { algorithmOf, type Digest, type DigestAlgorithm, parseDigest } from '#domain/digest.ts';
 import { RegistryError } from '#domain/errors.ts';
 import { parseRepositoryName, type RepositoryName } from '#domain/name.ts';
 import type { Upload } from '#storage/blob-store.ts';
@@ -20,8 +20,6 @@ export type UploadDeps = {
   /** The largest blob that is accepted. */
   readonly blobBytesMax: number;
 };
-
-const ALGORITHMS: ReadonlySet<string> = new Set(['sha256', 'sha512']);
 
 type Start = { readonly repository: RepositoryName };
 type Target = { readonly repository: RepositoryName; readonly upload: string };
@@ -39,12 +37,16 @@ export async function answerUploadStart(
     return stored(repository, parseDigest(mounted));
   }
   if (digest !== null) return await putWhole(deps, call, { repository, digest: parseDigest(digest) });
-  const algorithm = call.query.get('digest-algorithm') ?? 'sha256';
-  if (!ALGORITHMS.has(algorithm)) {
-    throw new RegistryError('DIGEST_INVALID', `digests of ${algorithm.slice(0, 40)} are not supported`);
-  }
-  const upload = await deps.writer.startUpload(repository, call.context);
+  const algorithm = announcedAlgorithm(call.query);
+  const upload = await deps.writer.startUpload(repository, call.context, algorithm);
   return empty(202, headersOf(repository, upload));
+}
+
+/** What the digest will be of; a client that says nothing may still close the upload with either. */
+function announcedAlgorithm(query: URLSearchParams): DigestAlgorithm {
+  const name = query.get('digest-algorithm') ?? 'sha256';
+  if (name === 'sha256' || name === 'sha512') return name;
+  throw new RegistryError('DIGEST_INVALID', `digests of ${name.slice(0, 40)} are not supported`);
 }
 
 async function mount(
@@ -63,7 +65,7 @@ async function putWhole(
   call: Call,
   { repository, digest }: { readonly repository: RepositoryName; readonly digest: Digest },
 ): Promise<Answer> {
-  const upload = await deps.writer.startUpload(repository, call.context);
+  const upload = await deps.writer.startUpload(repository, call.context, algorithmOf(digest));
   try {
     await append(deps, call, { repository, upload });
     await deps.writer.finishUpload(repository, upload, digest, call.context);

@@ -6,14 +6,14 @@
  */
 import { type FileHandle, mkdir, open, opendir, stat, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Digest, digestOf, hexOf } from '#domain/digest.ts';
+import { type Digest, type DigestAlgorithm, digestOf, hexOf } from '#domain/digest.ts';
 import type { Clock } from '#runtime/clock.ts';
 import { type Random, randomId } from '#runtime/random.ts';
 import { BlobFolder, sizeOf, syncFolder } from './blob-folder.ts';
 import type { BlobStat, BlobStore, ByteRange, Upload } from './blob-store.ts';
 import { diskError, systemCode } from './disk-error.ts';
 import { streamOf } from './file-stream.ts';
-import { FilesystemUpload } from './upload-filesystem.ts';
+import { FilesystemUpload, type FilesystemUploadStart } from './upload-filesystem.ts';
 
 export type FilesystemBlobStoreConfig = {
   /** Made where it is missing. */
@@ -108,7 +108,7 @@ class FilesystemBlobStore implements BlobStore {
     }
   }
 
-  async startUpload(scope: string): Promise<Upload> {
+  async startUpload(scope: string, algorithm: DigestAlgorithm = 'sha256'): Promise<Upload> {
     const id = randomId(this.#random);
     const name = uploadName(scope, id);
     try {
@@ -116,7 +116,7 @@ class FilesystemBlobStore implements BlobStore {
     } catch (thrown) {
       throw diskError('cannot write to the blob store', thrown);
     }
-    return this.#remember(name, id, 0);
+    return this.#remember(name, { id, sizeBytes: 0, algorithm });
   }
 
   async findUpload(scope: string, id: string): Promise<Upload | undefined> {
@@ -125,18 +125,18 @@ class FilesystemBlobStore implements BlobStore {
     const sizeBytes = await reading(() => sizeOf(join(this.#uploads, name)));
     // Two requests that ask at once must get the same object, as it is what refuses a second append.
     return (
-      this.#open.get(name) ?? (sizeBytes === undefined ? undefined : this.#remember(name, id, sizeBytes))
+      this.#open.get(name) ?? (sizeBytes === undefined ? undefined : this.#remember(name, { id, sizeBytes }))
     );
   }
 
-  #remember(name: string, id: string, sizeBytes: number): Upload {
+  #remember(name: string, start: Omit<FilesystemUploadStart, 'path'>): Upload {
     this.#makeRoom();
     // One that was released may be followed by another object for the same file, which stays.
     const forget = () => {
       if (this.#open.get(name) === upload) this.#open.delete(name);
     };
     const upload: FilesystemUpload = new FilesystemUpload(
-      { id, path: join(this.#uploads, name), sizeBytes },
+      { ...start, path: join(this.#uploads, name) },
       { blobs: this.#blobs, forget },
     );
     this.#open.set(name, upload);

@@ -5,7 +5,7 @@
  * survives a crash. Uploads survive a restart with what was appended; the conformance suite is
  * `test/suites/blob-store-suite.ts`.
  */
-import type { Digest } from '#domain/digest.ts';
+import type { Digest, DigestAlgorithm } from '#domain/digest.ts';
 
 /** Bytes `start` … `end`, both inclusive, as in HTTP. */
 export type ByteRange = { readonly start: number; readonly end: number };
@@ -28,8 +28,11 @@ export interface BlobStore {
   delete(digest: Digest): Promise<boolean>;
   /** Every committed blob, in no order. */
   list(): AsyncIterable<BlobStat>;
-  /** Begins an upload under a new, unguessable id. `scope` (a repository) must be named again to find it. */
-  startUpload(scope: string): Promise<Upload>;
+  /**
+   * Begins an upload under a new, unguessable id. `scope` (a repository) must be named again to find it. `algorithm`
+   * (default sha256) is a hint of the digest to come, and saves reading the bytes again; a commit takes either.
+   */
+  startUpload(scope: string, algorithm?: DigestAlgorithm): Promise<Upload>;
   /** The upload with this id in this scope, also after a restart; `undefined` when there is none. */
   findUpload(scope: string, id: string): Promise<Upload | undefined>;
 }

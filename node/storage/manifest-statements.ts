@@ -5,7 +5,7 @@
 import { algorithmOf, digestOf } from '#domain/digest.ts';
 import { RegistryError } from '#domain/errors.ts';
 import { parseManifest } from '#domain/manifest.ts';
-import type { ManifestRow } from './metadata.ts';
+import type { PushedManifest } from './metadata.ts';
 import { type Place, prepare, run, type Store, type WriteStatement } from './statement.ts';
 import type { LinkTable, ManifestReferenceTable, ManifestTable } from './tables.ts';
 
@@ -13,34 +13,38 @@ import type { LinkTable, ManifestReferenceTable, ManifestTable } from './tables.
  * The statements that store it. @throws RegistryError MANIFEST_INVALID or DIGEST_INVALID when the bytes are no
  * manifest, or not the one they are said to be: whoever they came from, they are never kept.
  */
-export type ManifestStatements = (repository: string, manifest: ManifestRow) => readonly WriteStatement[];
+export type ManifestStatements = (repository: string, manifest: PushedManifest) => readonly WriteStatement[];
 
 export function prepareManifestStatements(db: Store['db']): ManifestStatements {
   const statements = {
     insert: insertManifest(db),
     link: insertLink(db),
     reference: insertReference(db),
+    // Only who pushes knows what is absent, so only a push changes what an earlier one said.
+    pushedReference: insertReference(db, { replaceKind: true }),
     spread: spreadReferences(db),
   };
-  return (repository, { digest, mediaType, bytes }) => {
+  return (repository, { digest, mediaType, bytes, absent }) => {
     const actual = digestOf(bytes, algorithmOf(digest));
     if (actual !== digest) {
       throw new RegistryError('DIGEST_INVALID', `the manifest's digest is ${actual}, not ${digest}`);
     }
     const { references } = parseManifest(bytes, mediaType);
+    const reference = absent === undefined ? statements.reference : statements.pushedReference;
+    const isAbsent = new Set(absent);
     return [
       run(statements.insert.bind({ digest, media_type: mediaType, size_bytes: bytes.byteLength, bytes })),
       run(statements.link.bind({ repository, digest })),
-      ...references.map((reference, position) =>
+      ...references.map((referred, position) =>
         run(
-          statements.reference.bind({
+          reference.bind({
             manifest: digest,
             position,
-            kind: reference.kind,
-            digest: reference.digest,
-            size_bytes: reference.sizeBytes,
-            media_type: reference.mediaType,
-            platform: reference.platform ?? '',
+            kind: referred.kind === 'blob' && isAbsent.has(referred.digest) ? 'absent' : referred.kind,
+            digest: referred.digest,
+            size_bytes: referred.sizeBytes,
+            media_type: referred.mediaType,
+            platform: referred.platform ?? '',
           }),
         ),
       ),
@@ -72,7 +76,7 @@ function insertLink(db: Store['db']) {
   );
 }
 
-function insertReference(db: Store['db']) {
+function insertReference(db: Store['db'], { replaceKind = false } = {}) {
   return prepare((p: Place<ManifestReferenceTable>) =>
     db
       .insertInto('manifest_reference')
@@ -85,7 +89,11 @@ function insertReference(db: Store['db']) {
         media_type: p('media_type'),
         platform: p('platform'),
       })
-      .onConflict((conflict) => conflict.doNothing()),
+      .onConflict((conflict) =>
+        replaceKind
+          ? conflict.columns(['manifest', 'position']).doUpdateSet({ kind: p('kind') })
+          : conflict.doNothing(),
+      ),
   );
 }
 

@@ -29,8 +29,13 @@ export interface BlobRows {
   record(row: BlobRow, repository: RepositoryName): Promise<void>;
   /** Links a blob that is here to one more repository (a mount). Safe to repeat. */
   link(repository: RepositoryName, digest: Digest): Promise<void>;
-  /** True when the repository may serve it: it was uploaded or mounted there, or a manifest of it refers to it. */
+  /**
+   * True when the repository may serve it: it was uploaded or mounted there, or a manifest that it shows refers to
+   * it. One that was deleted there counts no longer.
+   */
   isReadable(repository: RepositoryName, digest: Digest): Promise<boolean>;
+  /** Repositories with a link of their own to it, ordered by name. */
+  repositoriesOf(digest: Digest, limit: number): Promise<readonly RepositoryName[]>;
   /** Removes the repository's own link; a manifest's reference stays. True when there was one. */
   unlink(repository: RepositoryName, digest: Digest): Promise<boolean>;
   /** Forgets that the blob is here (its bytes are damaged or gone). */
@@ -58,7 +63,7 @@ export interface ManifestRows {
   references(digest: Digest): Promise<readonly ReferenceRow[]>;
   /** Manifests of the repository with this subject, ordered by digest. */
   referrers(repository: RepositoryName, subject: Digest): Promise<readonly ManifestRow[]>;
-  /** How much of the closure (children included, subjects and foreign layers not) is here. */
+  /** How much of the closure (children included; subjects, foreign layers and absent blobs not) is here. */
   presence(digest: Digest): Promise<Presence>;
 }
 
@@ -68,8 +73,15 @@ export type ManifestRow = {
   readonly bytes: Uint8Array;
 };
 
+/** A manifest as it is pushed: `absent` are the blobs that nobody had then. Without it nothing is said of that. */
+export type PushedManifest = ManifestRow & { readonly absent?: readonly Digest[] };
+
 export type ReferenceRow = {
-  readonly kind: ReferenceKind;
+  /**
+   * `absent`: a blob that nobody had when the manifest was pushed. It may be here by now, and its reference then
+   * holds it as any other does; but the manifest is complete without it.
+   */
+  readonly kind: ReferenceKind | 'absent';
   readonly digest: Digest;
   readonly sizeBytes: number;
   readonly mediaType: string;
@@ -200,7 +212,7 @@ export type ClaimBatch = {
   /** Raises our clock: the next own time is later than this. */
   readonly observed: HybridTime;
   /** Manifest bytes to store with their references, beside the claims that announce them. */
-  readonly manifests: readonly (ManifestRow & { readonly repository: string })[];
+  readonly manifests: readonly (PushedManifest & { readonly repository: string })[];
   /** Wall clock for stamping, in ms. */
   readonly nowMs: number;
 };

@@ -1,11 +1,14 @@
 /**
  * Which blobs are here, and through which repositories they may be read. A blob is readable where it was uploaded
- * or mounted (`blob_link`), and where a manifest refers to it (`repository_reference`, see `rows-manifests.ts`).
+ * or mounted (`blob_link`), and where a manifest that is shown refers to it (`repository_reference`, see
+ * `rows-manifests.ts`).
  */
 import { sql } from 'kysely';
+import { CLAIM_KIND } from '#domain/claim-kind.ts';
 import type { Digest } from '#domain/digest.ts';
 import type { RepositoryName } from '#domain/name.ts';
 import type { BlobRows } from './metadata.ts';
+import { INDEXED_VALUE_BYTES } from './rows-views.ts';
 import { type Place, prepare, run, type Store, writeOne } from './statement.ts';
 import type { BlobTable } from './tables.ts';
 
@@ -33,6 +36,10 @@ export function openBlobRows(store: Store): BlobRows {
       const link = { repository, digest };
       if ((await reader.first(statements.isLinked.bind(link))) !== undefined) return true;
       return (await reader.first(statements.isReferred.bind(link))) !== undefined;
+    },
+    async repositoriesOf(digest, limit) {
+      const rows = await reader.all(statements.repositoriesOf.bind({ digest, limit }));
+      return rows.map((row) => row.repository as RepositoryName);
     },
     async unlink(repository, digest) {
       return (await writeOne(writer, statements.unlink.bind({ repository, digest }))).length > 0;
@@ -86,17 +93,51 @@ function prepareStatements(db: Store['db']) {
         .where('repository', '=', p('repository'))
         .where('digest', '=', p('digest')),
     ),
-    isReferred: prepare((p: Place<Link>) =>
+    isReferred: prepare((p: Place<Link>) => referringManifest(db, p)),
+    repositoriesOf: prepare((p: Place<{ digest: Digest; limit: number }>) =>
       db
-        .selectFrom('repository_reference')
-        .select('manifest')
-        .where('repository', '=', p('repository'))
-        .where('kind', 'in', [sql.lit('blob'), sql.lit('foreign')])
+        .selectFrom('blob_link')
+        .select('repository')
         .where('digest', '=', p('digest'))
-        .limit(sql.lit(1)),
+        .orderBy('repository')
+        .limit(p('limit')),
     ),
     totals: prepare((_: Place<object>) =>
       db.selectFrom('tally').select(['count', 'size_bytes']).where('name', '=', 'blob'),
     ),
   };
+}
+
+/**
+ * A manifest that the repository shows and that refers to the blob. The references of one that was deleted stay
+ * until they are collected; `content/visibility.ts` says what is shown, and this says the same in SQL.
+ */
+function referringManifest(db: Store['db'], p: Place<Link>) {
+  return db
+    .selectFrom('repository_reference as reference')
+    .select('reference.manifest')
+    .where('reference.repository', '=', p('repository'))
+    .where('reference.kind', 'in', [sql.lit('blob'), sql.lit('foreign'), sql.lit('absent')])
+    .where('reference.digest', '=', p('digest'))
+    .where(({ or, not, exists, selectFrom }) => {
+      const claim = selectFrom('view')
+        .select('view.id')
+        .where('view.kind', '=', sql.lit(CLAIM_KIND.manifest))
+        .whereRef('view.repository', '=', 'reference.repository')
+        .whereRef('view.name', '=', 'reference.manifest');
+      const tag = selectFrom('view')
+        .select('view.id')
+        .where('view.kind', '=', sql.lit(CLAIM_KIND.tag))
+        .where('view.live', '=', sql.lit(1))
+        .whereRef('view.repository', '=', 'reference.repository')
+        .where('view.value', '=', sql<Uint8Array>`digest_bytes(reference.manifest)`)
+        .where(sql<number>`octet_length(view.value)`, '<=', sql.lit(INDEXED_VALUE_BYTES));
+      // Without a claim, a manifest that was recorded is one of a proxied registry.
+      return or([
+        exists(claim.where('view.live', '=', sql.lit(1))),
+        not(exists(claim.where('view.sequence', '>', sql.lit(0)))),
+        exists(tag),
+      ]);
+    })
+    .limit(sql.lit(1));
 }

@@ -6,7 +6,6 @@
 import { sql } from 'kysely';
 import { CLAIM_KIND } from '#domain/claim-kind.ts';
 import type { Digest } from '#domain/digest.ts';
-import type { ReferenceKind } from '#domain/manifest.ts';
 import type { RepositoryName } from '#domain/name.ts';
 import { openClosurePresence } from './closure-presence.ts';
 import type { ManifestStatements } from './manifest-statements.ts';
@@ -47,7 +46,7 @@ function manifestRow(row: Pick<ManifestTable, 'digest' | 'media_type' | 'bytes'>
 
 function referenceRow(row: ManifestReferenceTable): ReferenceRow {
   return {
-    kind: row.kind as ReferenceKind,
+    kind: row.kind as ReferenceRow['kind'],
     digest: row.digest as Digest,
     sizeBytes: row.size_bytes,
     mediaType: row.media_type,

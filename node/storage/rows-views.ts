@@ -9,7 +9,7 @@ import { type Place, prepare, type Store } from './statement.ts';
 import type { ViewTable } from './tables.ts';
 
 /** Longest value that the index by value holds: a digest of sha512 in a claim's form. */
-const INDEXED_VALUE_BYTES = 65;
+export const INDEXED_VALUE_BYTES = 65;
 
 export function openViewRows(store: Store): ViewRows {
   const { reader } = store;

@@ -1,9 +1,11 @@
 /**
- * The three functions that the statements of `rows-claims.ts` call inside the transaction: a claim's place in the
- * history is only known there. Another dialect brings functions of the same names.
+ * The functions that statements call. Three are of the transaction that commits claims, because a claim's place in
+ * the history is only known there; one compares what is stored as text with what is stored as bytes. Another dialect
+ * brings functions of the same names.
  */
 import type { DatabaseSync } from 'node:sqlite';
 import { stampClaim } from '#domain/claim-layout.ts';
+import { digestToBytes, isDigest } from '#domain/digest.ts';
 import { nextHybridTime } from '#domain/hybrid-time.ts';
 
 /**
@@ -18,6 +20,14 @@ export function defineClaimFunctions(database: DatabaseSync): void {
   });
   database.function('next_time_ms', options, (ms, counter, nowMs) => next(ms, counter, nowMs).ms);
   database.function('next_time_counter', options, (ms, counter, nowMs) => next(ms, counter, nowMs).counter);
+}
+
+/** `digest_bytes(text)`: a digest in the form that the value of a tag has; null for what is none. */
+export function defineDigestFunction(database: DatabaseSync): void {
+  const options = { deterministic: true, directOnly: true };
+  database.function('digest_bytes', options, (text) =>
+    typeof text === 'string' && isDigest(text) ? digestToBytes(text) : null,
+  );
 }
 
 function next(ms: unknown, counter: unknown, nowMs: unknown) {

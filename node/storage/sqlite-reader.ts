@@ -8,6 +8,7 @@
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { UnavailableError } from '#domain/errors.ts';
 import { sqliteError, sqliteFailure } from './sqlite-error.ts';
+import { defineDigestFunction } from './sqlite-functions.ts';
 import type { BoundStatement, Reader } from './statement.ts';
 
 /** Negative: KiB. 64 MiB hold the upper levels of every index of some ten million rows. */
@@ -20,6 +21,7 @@ export class SqliteReader implements Reader, Disposable {
   constructor(path: string) {
     this.#database = new DatabaseSync(path, { readOnly: true, timeout: 5000 });
     this.#database.exec(`pragma cache_size = ${CACHE_KIB}; pragma query_only = 1`);
+    defineDigestFunction(this.#database);
   }
 
   async all<Row>(statement: BoundStatement<Row>): Promise<readonly Row[]> {

@@ -1,11 +1,11 @@
 /**
  * An upload as a file that grows. Its name holds its scope and id, its length is its size: nothing else has to
- * survive a restart. While the process lives, a running SHA-256 saves reading the file again at the commit; after a
- * restart, after a failed write, and for SHA-512, the file is read once more.
+ * survive a restart. While the process lives, a running hash saves reading the file again at the commit; after a
+ * restart, after a failed write, and for another algorithm than the upload began with, the file is read once more.
  */
 import { createHash, type Hash } from 'node:crypto';
 import { type FileHandle, open, unlink } from 'node:fs/promises';
-import { algorithmOf, type Digest, Digester } from '#domain/digest.ts';
+import { algorithmOf, type Digest, type DigestAlgorithm, Digester } from '#domain/digest.ts';
 import type { BlobFolder } from './blob-folder.ts';
 import type { AppendOptions, BlobStat, ByteRange, Upload } from './blob-store.ts';
 import { diskError, systemCode } from './disk-error.ts';
@@ -17,6 +17,8 @@ export type FilesystemUploadStart = {
   readonly id: string;
   readonly path: string;
   readonly sizeBytes: number;
+  /** What is hashed while bytes arrive. Default sha256. */
+  readonly algorithm?: DigestAlgorithm;
 };
 
 type Owner = { readonly blobs: BlobFolder; readonly forget: () => void };
@@ -28,6 +30,7 @@ export class FilesystemUpload implements Upload {
   readonly id: string;
   readonly #owner: Owner;
   readonly #discarded = new AbortController();
+  readonly #algorithm: DigestAlgorithm;
   #path: string;
   /** Where the commit that was begun moves it. */
   #target: string | undefined;
@@ -40,7 +43,8 @@ export class FilesystemUpload implements Upload {
     this.id = start.id;
     this.#path = start.path;
     this.#sizeBytes = start.sizeBytes;
-    this.#hash = start.sizeBytes === 0 ? createHash('sha256') : undefined;
+    this.#algorithm = start.algorithm ?? 'sha256';
+    this.#hash = start.sizeBytes === 0 ? createHash(this.#algorithm) : undefined;
     this.#owner = owner;
   }
 
@@ -159,8 +163,8 @@ export class FilesystemUpload implements Upload {
 
   async #digest(expected: Digest): Promise<Digest> {
     const algorithm = algorithmOf(expected);
-    if (algorithm === 'sha256' && this.#hash !== undefined) {
-      return `sha256:${this.#hash.copy().digest('hex')}` as Digest;
+    if (algorithm === this.#algorithm && this.#hash !== undefined) {
+      return `${algorithm}:${this.#hash.copy().digest('hex')}` as Digest;
     }
     const digester = new Digester(algorithm);
     const all = { start: 0, end: this.#sizeBytes - 1 };

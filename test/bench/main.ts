@@ -11,12 +11,13 @@ import { prepareBenches } from './benches.ts';
 import { DockerRegistry } from './docker-registry.ts';
 import { type BenchResult, compare, format, measure } from './measure.ts';
 import { prepareMeshBenches } from './mesh-benches.ts';
+import { tagBytes } from './tag-bytes.ts';
 
 const HELP = `npm run bench -- [--only NAME] [--rounds N] [--json FILE]
 
 Fairway beside docker-registry, in turn, on this machine. A ratio above 1 says that Fairway is better.
 Names: manifest-get, blob-download, blob-push, push-here-pull-there; and, against a limit of
-their own: tag-known-elsewhere, first-byte-delay
+their own: tag-known-elsewhere, first-byte-delay, tag-bytes-growth
 
 Examples:
   npm run bench
@@ -39,7 +40,11 @@ async function main(): Promise<number> {
   await using mesh = await startMesh();
   await using registry = await DockerRegistry.start();
   await using second = await DockerRegistry.start();
-  const benches = [...(await prepareBenches({ mesh, registry, second })), ...prepareMeshBenches(mesh)];
+  const benches = [
+    ...(await prepareBenches({ mesh, registry, second })),
+    ...prepareMeshBenches(mesh),
+    tagBytes,
+  ];
   const chosen = benches.filter((bench) => only === undefined || bench.name === only);
   if (chosen.length === 0)
     return wrong(`--only ${only}: one of ${benches.map((bench) => bench.name).join(', ')}`);

@@ -132,8 +132,6 @@ test('reader: a tag that is claimed but whose manifest nobody delivers is unavai
   rig.upstreams = [new RegionWith('us-east', [IMAGE], [CONFIG, LAYER])];
   const read = await rig.reader.manifest(REPOSITORY, BY_TAG, contextOf());
   assert.deepEqual(read.source, { kind: 'region', name: 'us-east' });
-  rig.upstreams = [];
-  rig.nowhere.clear();
   assert.ok((await rig.metadata.manifests.find(IMAGE.digest)) !== undefined, 'it is kept');
 });
 

@@ -40,6 +40,7 @@ const KEYS: Readonly<Record<string, readonly string[]>> = {
   sh: ['exit', 'needs'],
   /** `file`: later commands find it under this name. `refused`: it is an example of a mistake. */
   yaml: ['file', 'refused'],
+  toml: ['file'],
   text: [],
 };
 
@@ -69,7 +70,8 @@ export function blocksOf(page: Page): readonly Block[] {
     const end = lines.indexOf('```', at + 1);
     if (end === -1) throw faultAt(page, at, 'the fence is not closed');
     const keys = KEYS[language];
-    if (keys === undefined) throw faultAt(page, at, `"${language}" is none of ${Object.keys(KEYS).join(', ')}`);
+    if (keys === undefined)
+      throw faultAt(page, at, `"${language}" is none of ${Object.keys(KEYS).join(', ')}`);
     const text = `${lines.slice(at + 1, end).join('\n')}\n`;
     const mark = MARK.exec(lines[at - 1] ?? '');
     const notRun = mark?.[1] === 'not run' ? mark[2] : undefined;
@@ -84,10 +86,10 @@ export function blocksOf(page: Page): readonly Block[] {
   return blocks;
 }
 
-/** Its `sh` blocks, each with the output that follows it. */
+/** The `sh` blocks that are run, each with the output that follows it. */
 export function scriptsOf(blocks: readonly Block[]): readonly Script[] {
   return blocks.flatMap((block, position) => {
-    if (block.language !== 'sh') return [];
+    if (block.language !== 'sh' || block.notRun !== undefined) return [];
     const next = blocks[position + 1];
     return next?.language === 'text' ? [{ ...block, output: next }] : [block];
   });
@@ -109,7 +111,11 @@ function refuseLooseText(page: Page, blocks: readonly Block[]): void {
   for (const [position, block] of blocks.entries()) {
     if (block.language !== 'text' || block.notRun !== undefined) continue;
     if (blocks[position - 1]?.language === 'sh') continue;
-    throw faultAt(page, block.line - 1, 'a text block follows the commands that print it, or says why it is not run');
+    throw faultAt(
+      page,
+      block.line - 1,
+      'a text block follows the commands that print it, or says why it is not run',
+    );
   }
 }
 
@@ -124,7 +130,7 @@ export function outputPattern(text: string): RegExp {
   const patterns = lines.map((line) => {
     if (line.trim() === '…') return '(?:.*\\n)*?';
     const pieces = line.trimEnd().split('…');
-    return `${pieces.map((piece) => RegExp.escape(piece).replaceAll(/(?:\\x20|\\ | )+/g, ' +')).join('.*?')}\\n`;
+    return `${pieces.map((piece) => RegExp.escape(piece).replaceAll(/(?:\\x20)+/g, ' +')).join('.*?')}\\n`;
   });
   return new RegExp(`^${patterns.join('')}$`);
 }
@@ -143,7 +149,9 @@ export function tableUnder(page: Page, heading: string): readonly (readonly stri
   const length = lines.slice(start + 1).findIndex((line) => /^#+ /.test(line));
   const section = lines.slice(start + 1, length === -1 ? lines.length : start + 1 + length);
   const isHead = (at: number) => /^\|[-| ]+\|$/.test(section[at + 1] ?? '');
-  const rows = section.filter((line, at) => line.startsWith('|') && !/^\|[-| ]+\|$/.test(line) && !isHead(at));
+  const rows = section.filter(
+    (line, at) => line.startsWith('|') && !/^\|[-| ]+\|$/.test(line) && !isHead(at),
+  );
   if (rows.length === 0) throw new Error(`${page.path} has no table under "${heading}"`);
   return rows.map((row) =>
     row

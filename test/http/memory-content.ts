@@ -124,6 +124,7 @@ export class MemoryContent {
         .filter((manifest) => parseManifest(manifest.bytes, manifest.mediaType).subject === subject)
         .sort((a, b) => (a.digest < b.digest ? -1 : 1)),
     isLinked: async (repository, digest) => this.#manifests.has(key(repository, digest)),
+    find: async (digest) => [...this.#manifests.values()].find((manifest) => manifest.digest === digest),
   };
 
   readonly cachedTags: RegistryServerDeps['cachedTags'] = {

@@ -107,6 +107,8 @@ async function createContentTables(db: Kysely<Tables>): Promise<void> {
       .modifyEnd(sql`strict, without rowid`)
       .execute();
   }
+  // Which repositories have a blob: a mount that names no source asks for it.
+  await sql`create index blob_link_digest on blob_link (digest, repository)`.execute(db);
   await db.schema
     .createTable('manifest_reference')
     .addColumn('manifest', 'text', required)
