@@ -8,6 +8,7 @@ import { CLAIM_KIND } from '#domain/claim-kind.ts';
 import { type Digest, digestOf, digestToBytes } from '#domain/digest.ts';
 import { MEDIA_TYPE } from '#domain/manifest.ts';
 import { parseRepositoryName, type RepositoryName } from '#domain/name.ts';
+import { keyOfChange } from '#mesh/claims/changes.ts';
 import type { Output } from '#mesh/claims/step.ts';
 import type { Checker, Expected } from './checker.ts';
 import type { EventQueue } from './event-queue.ts';
@@ -156,8 +157,10 @@ export function expectedOf(change: IndexChange): Expected {
       const key = { kind: CLAIM_KIND.manifest, repository: change.repository, name };
       return { key, live, value: undefined };
     }
-    case 'set-policy': {
-      const key = { kind: CLAIM_KIND.policy, repository: '', name: change.name };
+    case 'set-policy':
+    case 'set-account':
+    case 'set-key': {
+      const key = keyOfChange(change);
       const live = change.document !== '';
       return { key, live, value: live ? new TextEncoder().encode(change.document) : undefined };
     }

@@ -9,7 +9,8 @@
 import type { IndexChange } from '#content/claim-writer.ts';
 import { CLAIM_KIND } from '#domain/claim-kind.ts';
 import { digestToBytes } from '#domain/digest.ts';
-import { compareDots, type Dot } from '#domain/dot.ts';
+import { compareDots, type Dot, dotEquals } from '#domain/dot.ts';
+import { UnavailableError } from '#domain/errors.ts';
 import { HYBRID_TIME_ZERO } from '#domain/hybrid-time.ts';
 import { parseManifest } from '#domain/manifest.ts';
 import { encodeManifestSummary, summarizeManifest } from '#domain/manifest-summary.ts';
@@ -34,7 +35,8 @@ export type WriteRequest = {
 
 /**
  * `stored` holds each key of the changes once.
- * @throws ClaimFormatError when a claim would be too large, RegistryError when a manifest is none.
+ * @throws ClaimFormatError when a claim would be too large, RegistryError when a manifest is none, UnavailableError
+ * when what a change replaces is not what is there.
  */
 export function planWrite(request: WriteRequest, stored: readonly StoredKey[]): WritePlan {
   const keys = new Map(stored.map((read) => [keyText(read.key), foundKey(read)]));
@@ -47,6 +49,7 @@ export function planWrite(request: WriteRequest, stored: readonly StoredKey[]): 
     if (found === undefined) throw new Error(`the store did not answer for ${key.repository} ${key.name}`);
     const state: ClaimState = isDelete(change) ? 'deleted' : 'live';
     lastFound = found.dot;
+    refuseIfReplaced(change, found);
     if (state === 'deleted' && !found.live) continue;
     const claim = draft({ key, state, value: encodedValue(change), context: found.context, request });
     own.push({ key, bytes: encodeClaim(claim) });
@@ -82,6 +85,10 @@ export function keyOfChange(change: IndexChange): ClaimKey {
       return { kind: CLAIM_KIND.manifest, repository: change.repository, name: change.digest };
     case 'set-policy':
       return { kind: CLAIM_KIND.policy, repository: '', name: change.name };
+    case 'set-account':
+      return { kind: CLAIM_KIND.account, repository: '', name: change.name };
+    case 'set-key':
+      return { kind: CLAIM_KIND.key, repository: '', name: change.name };
   }
 }
 
@@ -91,6 +98,14 @@ function foundKey(read: StoredKey): FoundKey {
   const claims = read.claims.map(decodeClaim);
   const { live, winner } = resolveKey(claims);
   return { live, dot: winner?.dot, context: contextOver(claims) };
+}
+
+/** Two edits of one account that did not know of each other must not become one that forgets the other. */
+function refuseIfReplaced(change: IndexChange, { dot }: FoundKey): void {
+  if (change.change !== 'set-account') return;
+  const { replaces } = change;
+  const isSame = dot === undefined || replaces === undefined ? dot === replaces : dotEquals(dot, replaces);
+  if (!isSame) throw new UnavailableError(`${change.name} was changed by somebody else at the same time`);
 }
 
 /** Everything that these claims are and have seen: per origin and epoch the newest sequence. */
@@ -104,7 +119,7 @@ function contextOver(claims: readonly Claim[]): readonly Dot[] {
 }
 
 function isDelete(change: IndexChange): boolean {
-  if (change.change === 'set-policy') return change.document === '';
+  if ('document' in change) return change.document === '';
   return change.change === 'delete-tag' || change.change === 'delete-manifest';
 }
 
@@ -117,6 +132,8 @@ function encodedValue(change: IndexChange): Uint8Array {
       return encodeManifestSummary(summarizeManifest(bytes.length, parseManifest(bytes, mediaType)));
     }
     case 'set-policy':
+    case 'set-account':
+    case 'set-key':
       return new TextEncoder().encode(change.document);
     case 'delete-tag':
     case 'delete-manifest':

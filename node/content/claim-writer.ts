@@ -22,7 +22,19 @@ export type IndexChange =
     }
   | { readonly change: 'delete-manifest'; readonly repository: RepositoryName; readonly digest: Digest }
   /** An empty `document` deletes the policy. */
-  | { readonly change: 'set-policy'; readonly name: string; readonly document: string };
+  | { readonly change: 'set-policy'; readonly name: string; readonly document: string }
+  /**
+   * `replaces`: the claim that the document was made from, `undefined` where there was none. When the name has been
+   * resolved to another one meanwhile, the write fails: nobody's change to an account is lost unseen.
+   */
+  | {
+      readonly change: 'set-account';
+      readonly name: string;
+      readonly document: string;
+      readonly replaces: Dot | undefined;
+    }
+  /** The public half of a key that signs tokens. An empty `document` ends it. */
+  | { readonly change: 'set-key'; readonly name: string; readonly document: string };
 
 export interface ClaimWriter {
   /** One claim a change, in order, atomically; the answer is the dot of the last one. @throws UnavailableError. */

@@ -27,7 +27,7 @@ const digest = digestOf('bench');
 /** Zero would be perfect; cursors are variable-length numbers, which take a byte or two more when they are larger. */
 export const tagBytes: OwnBench = {
   name: 'tag-bytes-growth',
-  unit: `bytes more for a tag at ${MANY} tags than at ${FEW}`,
+  unit: 'bytes',
   limit: 16,
   round: async () => (await bytesForOneMore(MANY)) - (await bytesForOneMore(FEW)),
 };

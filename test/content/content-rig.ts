@@ -19,6 +19,7 @@ import { MEDIA_TYPE } from '#domain/manifest.ts';
 import { parseRepositoryName, parseTag, type Tag } from '#domain/name.ts';
 import { parseRegionName } from '#domain/region.ts';
 import type { RequestContext } from '#domain/request-context.ts';
+import { keyOfChange } from '#mesh/claims/changes.ts';
 import type { Clock } from '#runtime/clock.ts';
 import { silentLog } from '#runtime/log.ts';
 import { Registry } from '#runtime/metrics.ts';
@@ -193,7 +194,7 @@ export function claimWriterOver(metadata: Metadata, written: (readonly IndexChan
 }
 
 function keyOf(change: IndexChange): ClaimKey {
-  if (change.change === 'set-policy') return { kind: CLAIM_KIND.policy, repository: '', name: change.name };
+  if ('document' in change) return keyOfChange(change);
   const { repository } = change;
   switch (change.change) {
     case 'set-tag':

@@ -63,6 +63,8 @@ describe('docs', () => {
     environment = await environmentFor(folder, engine);
     // Stands in for what docker pushes, where there is no docker.
     await pushImage(mesh.url(0), 'demo/alpine', '1', makeImage(1000, 50_000));
+    // Readers need longer than a mesh to find each other.
+    await bash('until npx fairway status; do sleep 1; done', { cwd: folder, env: environment });
   });
 
   after(async () => {
@@ -166,8 +168,10 @@ function nameOf(block: Block): string {
 
 /** What cannot be run on this machine, with the reason. */
 function skipOf(script: Script): { readonly skip: string | false } {
-  const words = new Set(`${script.text} ${script.marks.get('needs') ?? ''}`.match(/[\w-]+/g) ?? []);
-  const programs = Object.entries(PROGRAMS).flatMap(([word, needed]) => (words.has(word) ? needed : []));
+  const words = `${script.text} ${script.marks.get('needs') ?? ''} `;
+  const programs = Object.entries(PROGRAMS).flatMap(([word, needed]) =>
+    new RegExp(`(?<![\\w./:-])${word}\\s`).test(words) ? needed : [],
+  );
   return requires(...programs);
 }
 
