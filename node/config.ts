@@ -28,6 +28,8 @@ export type NodeConfig = {
   /** PEM files. */
   readonly tls: { readonly authority: string; readonly certificate: string; readonly key: string };
   readonly peers: readonly PeerConfig[];
+  /** Serve the registry and the management API without TLS on an address that others may reach. */
+  readonly insecurePlainHttp: boolean;
   readonly log: LogLevel;
 };
 
@@ -62,6 +64,7 @@ const address = z
     const colon = text.lastIndexOf(':');
     return { host: text.slice(0, colon).replaceAll(/[[\]]/g, ''), port: Number(text.slice(colon + 1)) };
   });
+const LOOPBACK = /^(?:127(?:\.\d{1,3}){3}|::1|localhost)$/;
 const apiVersion = z.literal('fairway/v1');
 
 const nodeSchema = z.strictObject({
@@ -75,6 +78,7 @@ const nodeSchema = z.strictObject({
     listen: z.strictObject({ registry: address, management: address, mesh: address, peer: address }),
     tls: z.strictObject({ authority: z.string(), certificate: z.string(), key: z.string() }),
     peers: z.array(z.strictObject({ name: region, number, mesh: address, peer: address })).default([]),
+    insecurePlainHttp: z.boolean().default(false),
     log: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
   }),
 });
@@ -106,6 +110,14 @@ const meshSchema = z.strictObject({
  */
 export function readNodeConfig(file: string): NodeConfig {
   const { metadata, spec } = parseConfigDocument(readConfigFile(file), file, nodeSchema);
+  for (const port of ['registry', 'management'] as const) {
+    const { host } = spec.listen[port];
+    if (spec.insecurePlainHttp || LOOPBACK.test(host)) continue;
+    throw new Error(
+      `${file}: spec.listen.${port} is ${host}, which others may reach, and this version speaks plain HTTP there: ` +
+        'listen on 127.0.0.1 behind a proxy with TLS, or say spec.insecurePlainHttp: true',
+    );
+  }
   const folder = dirname(resolve(file));
   const inFolder = (path: string) => resolve(folder, path);
   return {
@@ -119,6 +131,7 @@ export function readNodeConfig(file: string): NodeConfig {
       key: inFolder(spec.tls.key),
     },
     peers: spec.peers,
+    insecurePlainHttp: spec.insecurePlainHttp,
     log: nodeSchema.shape.spec.shape.log.catch(spec.log).parse(process.env['FAIRWAY_LOG'] ?? spec.log),
   };
 }

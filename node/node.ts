@@ -51,7 +51,7 @@ export async function startNode(config: NodeConfig, log: Log): Promise<AsyncDisp
 
   stack.use(await lockFolder(config.data));
   const adminToken = await openAdminToken({ random, log }, config.data);
-  const blobs = await openFilesystemBlobStore({ root: config.data }, { random });
+  const blobs = await openFilesystemBlobStore({ root: config.data }, { random, clock });
   const epochForNewDatabase = mintEpoch(startedMs, Math.floor(random.fraction() * 0x10000));
   const path = join(config.data, 'metadata.sqlite');
   const metadata = stack.use(
@@ -104,7 +104,11 @@ export async function startNode(config: NodeConfig, log: Log): Promise<AsyncDisp
     ),
   );
 
-  const health: Health = { live: () => [], ready: () => [] };
+  let phase = 'starting';
+  const health: Health = {
+    live: () => [],
+    ready: () => (phase === 'serving' ? [] : [`the node is ${phase}`]),
+  };
   const servers = { clock, random, log, metrics, health };
   const mesh = new MeshStatusView(
     {
@@ -158,6 +162,11 @@ export async function startNode(config: NodeConfig, log: Log): Promise<AsyncDisp
       ),
     ),
   );
+  if (config.insecurePlainHttp) log.warn('plain HTTP was allowed on addresses that others may reach');
+  phase = 'serving';
+  stack.defer(() => {
+    phase = 'stopping';
+  });
   log.info('node started', { address: addressText(config.registry), durationMs: clock.nowMs() - startedMs });
   return stack.move();
 }

@@ -116,7 +116,10 @@ function soleCopies(answers: readonly RegionAnswer[]): readonly string[] {
       copy.digest.slice(0, 19),
     ]),
   );
-  if (rows.length === 0) return ['No sole copies: everything is whole in two regions or more.'];
+  const silent = answers.filter(({ status }) => status === undefined).length;
+  if (rows.length === 0 && silent > 0)
+    return [`Sole copies are not known: ${silent} regions did not answer.`];
+  if (rows.length === 0) return ['No sole copies: every tagged image is whole in two regions or more.'];
   const more = answers.some(({ status }) => status?.soleCopiesCapped)
     ? ['(the list is cut; there are more)']
     : [];

@@ -143,7 +143,7 @@ function welcome(mesh: LocalMesh, data: string): string {
   const status = data === '.fairway' ? 'npx fairway status' : `npx fairway status --data ${data}`;
   return [
     '',
-    table(['REGION', 'REGISTRY', 'MANAGEMENT', 'LINKS TO'], rows),
+    table(['REGION', 'REGISTRY', 'MANAGEMENT', 'LINKS TO', 'PID'], rows),
     '',
     'Push in one region, pull in another:',
     `  docker tag alpine ${addressText(first?.registry ?? { host: '', port: 0 })}/demo/alpine:1`,

@@ -153,3 +153,25 @@ test('up: region folders hold their own keys, readable by the owner only', async
   up.child.kill('SIGINT');
   assert.equal(await up.ended, 0);
 });
+
+test('node: an address that others may reach is refused, unless plain HTTP there is asked for', async () => {
+  await using data = await temporary();
+  const up = fairway(
+    'up',
+    '--data',
+    data.folder,
+    '--regions',
+    '1',
+    '--base-port',
+    String(await freeBasePort(1)),
+  );
+  await untilServing(up);
+  up.child.kill('SIGINT');
+  assert.equal(await up.ended, 0);
+  const file = join(data.folder, 'eu-west', 'node.yaml');
+  const open = (await readFile(file, 'utf8')).replace(/registry: 127\.0\.0\.1/, 'registry: 0.0.0.0');
+  await writeFile(file, open);
+  const node = fairway('node', '--config', file);
+  assert.equal(await node.ended, 1);
+  assert.match(node.output(), /spec\.listen\.registry is 0\.0\.0\.0.*insecurePlainHttp/);
+});
