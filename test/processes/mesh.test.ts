@@ -196,9 +196,14 @@ describe('mesh', () => {
     const stateIn = async (region: string, name: string) =>
       (await imageOf(mesh.region(0), name)).regions.find((entry) => entry.region === region)?.state;
     await until('us-east holds it whole', async () => (await stateIn(US, 'copied/app:v1')) === 'complete');
-    assert.equal(await stateIn(AP, 'copied/app:v1'), 'known');
-    assert.equal(await stateIn(US, 'copied/app:latest'), 'known');
-    assert.equal(await stateIn(US, 'copied/private/app:v1'), 'known');
+    for (const [region, name] of [
+      [AP, 'copied/app:v1'],
+      [US, 'copied/app:latest'],
+      [US, 'copied/private/app:v1'],
+    ] as const) {
+      await until(`${region} knows ${name}`, async () => (await stateIn(region, name)) !== 'absent');
+      assert.equal(await stateIn(region, name), 'known');
+    }
 
     const before = mesh.mesh.bytes(EU, US) + mesh.mesh.bytes(AP, US);
     const second = makeImage(1000);
