@@ -28,6 +28,8 @@ import { systemRandom } from '#runtime/random.ts';
 import { openFilesystemBlobStore } from '#storage/blob-store-filesystem.ts';
 import { lockFolder } from '#storage/folder-lock.ts';
 import { openSqliteMetadata } from '#storage/metadata-sqlite.ts';
+import { openAccess } from './access.ts';
+import { ClaimLog } from './change-log.ts';
 import { type Address, type NodeConfig, resolveSecret } from './config.ts';
 import { openContent } from './content.ts';
 import { indexStatus } from './index-status.ts';
@@ -91,6 +93,10 @@ export async function startNode(config: NodeConfig, log: Log): Promise<AsyncDisp
     },
     { meshId: roster.meshId, region: region.name, peers, tls },
   );
+  const access = await openAccess(
+    { stack, metadata, claims, roster, clock, random, log },
+    { folder: config.data, registryHost: config.registry.host },
+  );
   const holdings = new Holdings({
     manifests: metadata.manifests,
     isFilling: (digest) => content.fill.isFilling(digest),
@@ -146,7 +152,10 @@ export async function startNode(config: NodeConfig, log: Log): Promise<AsyncDisp
   stack.use(
     await listening('management', config.management, () =>
       openManagementServer(
-        { ...servers, mesh, policies, tasks: metadata.tasks, adminToken },
+        {
+          ...{ ...servers, mesh, policies, tasks: metadata.tasks, accounts: access.accounts, adminToken },
+          changes: new ClaimLog({ claims: metadata.claims, nameOf: (number) => roster.nameOf(number) }),
+        },
         config.management,
       ),
     ),
@@ -155,7 +164,7 @@ export async function startNode(config: NodeConfig, log: Log): Promise<AsyncDisp
     await listening('registry', config.registry, () =>
       openRegistryServer(
         {
-          ...{ ...servers, reader: content.reader, writer: content.writer },
+          ...{ ...servers, gate: access.gate, reader: content.reader, writer: content.writer },
           ...{ views: metadata.views, manifests: metadata.manifests, cachedTags: metadata.cachedTags },
         },
         { ...config.registry, region: region.name },

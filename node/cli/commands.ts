@@ -1,5 +1,7 @@
 /** Every subcommand of `fairway`, in the order of its help. */
 import type { Command } from 'commander';
+import { registerAccountCommands } from './account.ts';
+import { registerLog } from './log.ts';
 import { registerNode } from './node.ts';
 import { registerPolicyCommands } from './policy.ts';
 import { registerStatus } from './status.ts';
@@ -10,4 +12,6 @@ export function registerCommands(program: Command): void {
   registerNode(program);
   registerStatus(program);
   registerPolicyCommands(program);
+  registerAccountCommands(program);
+  registerLog(program);
 }

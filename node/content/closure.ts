@@ -21,7 +21,7 @@ import type { Sources } from './upstream.ts';
 export type ClosureDeps = {
   readonly blobs: Pick<BlobStore, 'stat'>;
   readonly rows: Pick<BlobRows, 'find'>;
-  readonly manifests: Pick<ManifestRows, 'find' | 'record'>;
+  readonly manifests: Pick<ManifestRows, 'find' | 'record' | 'isLinked'>;
   readonly manifestFetch: ManifestFetch;
   readonly fill: Fill;
   readonly sources: Sources;
@@ -91,9 +91,11 @@ export class Closure {
   }
 
   async #manifest(digest: Digest, { repository, context }: Walk): Promise<ManifestRow | undefined> {
-    const here = await this.#deps.manifests.find(digest);
-    if (here !== undefined) return here;
-    return await this.#deps.manifestFetch.fetch(repository, digest, context);
+    const { manifests, manifestFetch } = this.#deps;
+    // Bytes that came with another repository say nothing of this one: an index that names them must not open them.
+    const isOurs = await manifests.isLinked(repository, digest);
+    const here = isOurs ? await manifests.find(digest) : undefined;
+    return here ?? (await manifestFetch.fetch(repository, digest, context));
   }
 
   async #blob(reference: ManifestReference, context: RequestContext, walk: Walk): Promise<void> {

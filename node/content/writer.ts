@@ -10,6 +10,7 @@ import type { Dot } from '#domain/dot.ts';
 import { RegistryError } from '#domain/errors.ts';
 import { MANIFEST_BYTES_MAX, parseManifest } from '#domain/manifest.ts';
 import { parseTag, type Reference, type RepositoryName, referenceText, type Tag } from '#domain/name.ts';
+import { EVERYTHING } from '#domain/permit.ts';
 import type { RequestContext } from '#domain/request-context.ts';
 import type { Clock } from '#runtime/clock.ts';
 import type { Log } from '#runtime/log.ts';
@@ -18,7 +19,7 @@ import type { BlobRows, ManifestRows, ViewRows } from '#storage/metadata.ts';
 import type { ClaimWriter, IndexChange } from './claim-writer.ts';
 import type { Closure } from './closure.ts';
 import type { Fill } from './fill.ts';
-import { hasMountSource, type ReadGuard } from './mount-source.ts';
+import { hasMountSource } from './mount-source.ts';
 import { missingBlobs, PushedReferences, type PushedReferencesConfig } from './pushed-references.ts';
 import type { Sources } from './upstream.ts';
 import { manifestVisibility, taggedDigest, tagsOf } from './visibility.ts';
@@ -36,8 +37,6 @@ export type ContentWriterDeps = {
   readonly views: Pick<ViewRows, 'get' | 'withValue'>;
   readonly claimWriter: ClaimWriter;
   readonly writeGuard: WriteGuard;
-  /** Default: whoever may write may read everything. */
-  readonly readGuard?: ReadGuard;
   readonly fill: Fill;
   readonly closure: Closure;
   readonly sources: Sources;
@@ -55,8 +54,8 @@ export type ManifestPut = {
   /** Further tags that are set with it. */
   readonly tags?: readonly Tag[];
   /**
-   * What becomes of a manifest with blobs that nobody has. Default `refuse`; `record`: it is accepted, and complete
-   * without them.
+   * What becomes of a manifest with blobs that nobody has. Default `refuse`; `record`: from a caller that may read
+   * everything it is accepted, and complete without them.
    */
   readonly absentBlobs?: 'refuse' | 'record';
 };
@@ -124,7 +123,7 @@ export class ContentWriter {
   ): Promise<boolean> {
     this.#requireWritable(repository);
     const { rows, blobs } = this.#deps;
-    if (!(await hasMountSource(this.#deps, { digest, from }, context))) return false;
+    if (!(await hasMountSource(rows, { digest, from }, context))) return false;
     if ((await rows.find(digest)) === undefined || (await blobs.stat(digest)) === undefined) return false;
     await rows.link(repository, digest);
     return true;
@@ -145,7 +144,7 @@ export class ContentWriter {
     const { mediaType, references, subject } = parseManifest(bytes, put.contentType);
     const digest = digestOfPut(put);
     const absent = await this.#references.complete(repository, references, context);
-    if (absent.length > 0 && put.absentBlobs !== 'record') throw missingBlobs(repository, absent);
+    if (absent.length > 0 && !mayRecordAbsent(put, context)) throw missingBlobs(repository, absent);
     const tags = tagsOfPut(put);
     const changes: readonly IndexChange[] = [
       { change: 'add-manifest', repository, manifest: { digest, mediaType, bytes, absent } },
@@ -225,6 +224,14 @@ export class ContentWriter {
     const refusal = this.#deps.writeGuard.refuseWrite(repository);
     if (refusal !== undefined) throw new RegistryError('DENIED', refusal);
   }
+}
+
+/**
+ * Only for who may read everything. Other regions cannot tell an absent blob from one that the manifest's repository
+ * has, and would serve what they hold of another repository to whoever named its digest.
+ */
+function mayRecordAbsent({ absentBlobs }: ManifestPut, { permit = EVERYTHING }: RequestContext): boolean {
+  return absentBlobs === 'record' && permit === EVERYTHING;
 }
 
 /** Each once, in the order in which they were named. */

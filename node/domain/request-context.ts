@@ -1,6 +1,7 @@
 /**
  * What every request carries through the house, over every hop, and into every log line.
  */
+import type { Permit } from './permit.ts';
 import type { RegionName } from './region.ts';
 
 export type RequestContext = {
@@ -12,4 +13,6 @@ export type RequestContext = {
   readonly principal: string;
   /** The region that asks on behalf of its client: answer from what is here, and ask nobody (stops loops). */
   readonly from?: RegionName;
+  /** What the client may do. Absent where no client asks: between regions, and for work of our own. */
+  readonly permit?: Permit;
 };

@@ -3,13 +3,18 @@
  */
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import { RegistryError } from '#domain/errors.ts';
+import type { Permit } from '#domain/permit.ts';
 import type { RegionName } from '#domain/region.ts';
 import type { RequestContext } from '#domain/request-context.ts';
 import { RequestBody } from './request-body.ts';
 import { parseTarget, type RequestTarget } from './request-target.ts';
 
 /** Who asks, as the server established it. */
-export type Caller = { readonly principal: string; readonly from?: RegionName };
+export type Caller = {
+  readonly principal: string;
+  readonly from?: RegionName;
+  readonly permit?: Permit;
+};
 
 const ANONYMOUS: Caller = { principal: 'anonymous' };
 

@@ -4,11 +4,22 @@
  */
 import { z } from 'zod';
 import {
+  accountAnswer,
+  accountChange,
+  accountDraft,
+  accountList,
+  accountParameters,
+  accountRotation,
+  accountWithSecret,
+} from './management-accounts.ts';
+import {
   appliedList,
   applyQuery,
+  changePage,
   failure,
   imageQuery,
   imageStatus,
+  logQuery,
   meshStatus,
   policyList,
   policyParameters,
@@ -44,6 +55,30 @@ export function openApiDocument(): Json {
       '/api/v1/policies/{name}': {
         delete: operation('Ends a policy everywhere.', { path: policyParameters }),
       },
+      '/api/v1/accounts': {
+        get: operation('All accounts, without their secrets.', { answer: accountList }),
+        post: operation('Makes an account.', { body: accountDraft, answer: accountWithSecret, done: 201 }),
+      },
+      '/api/v1/accounts/{name}': {
+        patch: operation('Changes rights, expiry, or whether it is disabled; its secrets stay.', {
+          path: accountParameters,
+          body: accountChange,
+          answer: accountAnswer,
+        }),
+      },
+      '/api/v1/accounts/{name}/rotate': {
+        post: operation('Gives it another secret; the one before it ends at once or after a while.', {
+          path: accountParameters,
+          body: accountRotation,
+          answer: accountWithSecret,
+        }),
+      },
+      '/api/v1/log': {
+        get: operation('Who changed what, where and when, the newest first.', {
+          query: logQuery,
+          answer: changePage,
+        }),
+      },
       '/api/v1/tasks': {
         get: operation('Replication tasks of this region.', { query: taskQuery, answer: taskList }),
       },
@@ -53,15 +88,23 @@ export function openApiDocument(): Json {
 
 function operation(
   summary: string,
-  shapes: { readonly query?: z.ZodObject; readonly path?: z.ZodObject; readonly answer?: z.ZodType },
+  shapes: {
+    readonly query?: z.ZodObject;
+    readonly path?: z.ZodObject;
+    readonly body?: z.ZodType;
+    readonly answer?: z.ZodType;
+    /** The status when it has an answer. Default 200. */
+    readonly done?: number;
+  },
 ): Json {
   const done =
     shapes.answer === undefined
       ? { 204: { description: 'Done.' } }
-      : { 200: { description: 'Done.', content: content(shapes.answer) } };
+      : { [shapes.done ?? 200]: { description: 'Done.', content: content(shapes.answer) } };
   return {
     summary,
     parameters: [...parameters('query', shapes.query), ...parameters('path', shapes.path)],
+    ...(shapes.body === undefined ? {} : { requestBody: { required: true, content: content(shapes.body) } }),
     responses: { ...done, default: { description: 'Refused or failed.', content: content(failure) } },
   };
 }

@@ -3,7 +3,8 @@
  * Those of answers are tied to the types of `views.ts` by the compiler.
  */
 import { z } from 'zod';
-import type { AppliedPolicy, ImageStatus, MeshStatus, PolicyEntry } from './views.ts';
+import { patternFault } from '#policies/select.ts';
+import type { AppliedPolicy, Change, ImageStatus, MeshStatus, PolicyEntry } from './views.ts';
 
 const milliseconds = z.number().describe('Milliseconds since 1970; 0 for never.');
 const bytes = z.number().describe('Bytes.');
@@ -29,6 +30,21 @@ export const taskQuery = z.strictObject({
 
 export const applyQuery = z.strictObject({
   file: z.string().min(1).max(1024).default('-').describe('How errors call the text; `-` when absent.'),
+});
+
+export const logQuery = z.strictObject({
+  repository: z
+    .string()
+    .superRefine((text, context) => {
+      const fault = patternFault(text, 'repository');
+      if (fault !== undefined) context.addIssue({ code: 'custom', message: fault });
+    })
+    .optional()
+    .describe('A glob, as in policies.'),
+  who: z.string().min(1).max(256).optional().describe('An account, or `administrator`.'),
+  sinceMs: z.coerce.number().int().min(0).default(0),
+  limit: z.coerce.number().int().min(1).max(1000).default(100),
+  cursor: z.string().min(1).max(12_000).optional().describe('`next` of the page before.'),
 });
 
 export const policyParameters = z.strictObject({ name: z.string().min(1).max(253) });
@@ -109,6 +125,19 @@ const task = z.object({
   reason: z.string(),
 });
 
+const change: z.ZodType<Change> = z.object({
+  atMs: milliseconds,
+  region: z.string(),
+  who: z.string(),
+  kind: z.string().describe('`tag`, `manifest`, `policy`, `account`, `key` …'),
+  change: z.enum(['set', 'deleted']),
+  repository: z.string(),
+  name: z.string(),
+  digest: z.string(),
+  version: z.string(),
+});
+
+export const changePage = z.object({ changes: z.array(change), next: z.string().optional() });
 export const policyList = z.object({ policies: z.array(policyEntry) });
 export const appliedList = z.object({ applied: z.array(appliedPolicy) });
 export const taskList = z.object({ tasks: z.array(task) });

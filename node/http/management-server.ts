@@ -15,16 +15,26 @@ import type { Registry } from '#runtime/metrics.ts';
 import type { Random } from '#runtime/random.ts';
 import type { TaskRows } from '#storage/metadata.ts';
 import { createServer, type ListenConfig, type Listening, listen } from './listener.ts';
+import { type AccountAdmin, addAccountRoutes } from './management-accounts.ts';
 import { failureReply } from './management-errors.ts';
 import { openApiDocument } from './management-openapi.ts';
-import { applyQuery, imageQuery, policyParameters, TASK_STATES, taskQuery } from './management-schemas.ts';
+import {
+  applyQuery,
+  imageQuery,
+  logQuery,
+  policyParameters,
+  TASK_STATES,
+  taskQuery,
+} from './management-schemas.ts';
 import { RequestIds } from './request-ids.ts';
-import type { Health, MeshView, PolicyBook } from './views.ts';
+import type { ChangeLog, Health, MeshView, PolicyBook } from './views.ts';
 
 export type ManagementServerDeps = {
   readonly mesh: MeshView;
   readonly policies: PolicyBook;
   readonly tasks: Pick<TaskRows, 'list'>;
+  readonly accounts: AccountAdmin;
+  readonly changes: ChangeLog;
   readonly adminToken: AdminToken;
   readonly health: Health;
   readonly clock: Clock;
@@ -121,6 +131,10 @@ function addRoutes(
       .code(404)
       .send({ error: { code: 'NOT_FOUND', message: `no policy is named ${name}` } });
   });
+  addAccountRoutes(api, deps.accounts, contextFor);
+  api.get('/api/v1/log', (request, reply) =>
+    deps.changes.read(logQuery.parse(request.query), contextFor(request, reply)),
+  );
   api.get('/api/v1/tasks', async (request) => {
     const { state, limit } = taskQuery.parse(request.query);
     const unfinished = TASK_STATES.filter((candidate) => candidate !== 'done');

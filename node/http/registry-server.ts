@@ -12,6 +12,7 @@ import { MANIFEST_BYTES_MAX } from '#domain/manifest.ts';
 import type { RegionName } from '#domain/region.ts';
 import type { CachedTagRows, ManifestRows, ViewRows } from '#storage/metadata.ts';
 import { type Answer, json, methodNotAllowed } from './answer.ts';
+import { type AuthorizationGate, authorize, TOKEN_PATH } from './authorization.ts';
 import { answerBlob } from './blobs.ts';
 import { BodyBudget } from './body-budget.ts';
 import type { Call } from './call.ts';
@@ -21,10 +22,13 @@ import type { ListenConfig, Listening } from './listener.ts';
 import { type AbsentBlobs, answerManifest } from './manifests.ts';
 import { answerReferrers } from './referrers.ts';
 import { answerTags } from './tags.ts';
+import { answerToken, type TokenGate } from './token-endpoint.ts';
 import { answerUpload, answerUploadStart } from './uploads.ts';
 import type { Health } from './views.ts';
 
 export type RegistryServerDeps = CallServerDeps & {
+  /** Who may do what. */
+  readonly gate: AuthorizationGate & TokenGate;
   readonly reader: Pick<ContentReader, 'manifest' | 'blob' | 'blobStat'>;
   readonly writer: Pick<
     ContentWriter,
@@ -44,8 +48,8 @@ export type RegistryServerConfig = ListenConfig & {
   /** The largest blob. Default 256 GiB: beyond any layer, and a stop before a disk is filled by mistake. */
   readonly blobBytesMax?: number;
   /**
-   * Default `record`: a manifest with blobs that nobody has (a sparse one) is accepted and the client warned; it stays
-   * pullable. `refuse` answers MANIFEST_BLOB_UNKNOWN.
+   * Default `record`: a manifest with blobs that nobody has (a sparse one) is accepted from a caller that may read
+   * everything, with a warning, and stays pullable. `refuse`, and any other caller: MANIFEST_BLOB_UNKNOWN.
    */
   readonly absentBlobs?: AbsentBlobs;
 };
@@ -75,9 +79,18 @@ type Routes = RegistryServerDeps & {
 };
 
 async function answer(routes: Routes, call: Call): Promise<Answer> {
+  if (call.path === TOKEN_PATH) {
+    call.route = 'token';
+    return await answerToken(routes.gate, call);
+  }
   const path = parseApiPath(call.path);
-  call.route = path?.route ?? 'none';
-  switch (path?.route) {
+  if (path === undefined) {
+    throw new RegistryError('UNSUPPORTED', 'this path is none of the registry API', { status: 404 });
+  }
+  call.route = path.route;
+  if (path.route === 'base') refuseUnlessReady(routes);
+  await authorize(routes.gate, call, path);
+  switch (path.route) {
     case 'manifest':
       return await answerManifest(routes, call, path);
     case 'blob':
@@ -93,16 +106,17 @@ async function answer(routes: Routes, call: Call): Promise<Answer> {
     case 'catalog':
       return await answerCatalog(routes, call);
     case 'base':
-      return answerBase(routes, call);
-    default:
-      throw new RegistryError('UNSUPPORTED', 'this path is none of the registry API', { status: 404 });
+      return answerBase(call);
   }
 }
 
 /** Clients and load balancers begin here, so a node that is not ready says so here and the next one is taken. */
-function answerBase(routes: Routes, call: Call): Answer {
-  if (call.method !== 'GET' && call.method !== 'HEAD') throw methodNotAllowed(call.method, ['GET', 'HEAD']);
+function refuseUnlessReady(routes: Routes): void {
   const reasons = routes.health.ready();
   if (reasons.length > 0) throw new UnavailableError('this node is not ready', { tried: reasons });
+}
+
+function answerBase(call: Call): Answer {
+  if (call.method !== 'GET' && call.method !== 'HEAD') throw methodNotAllowed(call.method, ['GET', 'HEAD']);
   return json(200, {});
 }

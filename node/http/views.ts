@@ -103,3 +103,43 @@ export interface Health {
   live(): readonly string[];
   ready(): readonly string[];
 }
+
+/** Who changed what, where and when: `/api/v1/log`. */
+export interface ChangeLog {
+  /** Newest first. @throws RegistryError UNSUPPORTED (400) for a cursor that is none. */
+  read(query: ChangeQuery, context: RequestContext): Promise<ChangePage>;
+}
+
+export type ChangeQuery = {
+  /** A glob. */
+  readonly repository?: string | undefined;
+  /** A principal: an account, or `administrator`. */
+  readonly who?: string | undefined;
+  readonly sinceMs: number;
+  readonly limit: number;
+  /** `next` of the page before. */
+  readonly cursor?: string | undefined;
+};
+
+export type ChangePage = {
+  /** Fewer than asked for where much had to be passed over; then there is a next page still. */
+  readonly changes: readonly Change[];
+  /** Absent on the last page. */
+  readonly next?: string;
+};
+
+export type Change = {
+  readonly atMs: number;
+  readonly region: string;
+  readonly who: string;
+  /** `tag`, `manifest`, `policy`, `account`, `key` … */
+  readonly kind: string;
+  readonly change: 'set' | 'deleted';
+  /** Empty for what belongs to none. */
+  readonly repository: string;
+  readonly name: string;
+  /** Of a tag that was set; else empty. */
+  readonly digest: string;
+  /** `<region>.<epoch>.<sequence>` of the claim. */
+  readonly version: string;
+};

@@ -78,8 +78,8 @@ export type PushedManifest = ManifestRow & { readonly absent?: readonly Digest[]
 
 export type ReferenceRow = {
   /**
-   * `absent`: a blob that nobody had when the manifest was pushed. It may be here by now, and its reference then
-   * holds it as any other does; but the manifest is complete without it.
+   * `absent`: a blob that nobody had when the manifest was pushed, which is complete without it. Like a foreign layer
+   * it may be here by now, uploaded to this repository or another; the reference gives no right to read it.
    */
   readonly kind: ReferenceKind | 'absent';
   readonly digest: Digest;

@@ -33,6 +33,11 @@ for (const [what, authorization] of [
       ['POST', '/api/v1/policies'],
       ['DELETE', '/api/v1/policies/a'],
       ['GET', '/api/v1/tasks'],
+      ['GET', '/api/v1/accounts'],
+      ['POST', '/api/v1/accounts'],
+      ['PATCH', '/api/v1/accounts/ada'],
+      ['POST', '/api/v1/accounts/ada/rotate'],
+      ['GET', '/api/v1/log'],
     ] as const) {
       const reply = await node.call(method, path, { authorization });
       assert.deepEqual([reply.status, errorOf(reply).code], [401, 'UNAUTHORIZED'], `${method} ${path}`);
@@ -137,10 +142,15 @@ test('management: the document describes every path, its parameters and its answ
   );
   assert.deepEqual(operations.sort(), [
     'delete /api/v1/policies/{name}',
+    'get /api/v1/accounts',
     'get /api/v1/images',
+    'get /api/v1/log',
     'get /api/v1/policies',
     'get /api/v1/status',
     'get /api/v1/tasks',
+    'patch /api/v1/accounts/{name}',
+    'post /api/v1/accounts',
+    'post /api/v1/accounts/{name}/rotate',
     'post /api/v1/policies',
   ]);
   const [name] = document.paths['/api/v1/images'].get.parameters;
@@ -232,6 +242,15 @@ class NodeUnderTest implements AsyncDisposable {
         tasks: {
           list: async ({ states, limit }) => node.#answer(`tasks ${states.join(',')} ${limit}`, [TASK]),
         },
+        accounts: {
+          list: async () => node.#answer('accounts', []),
+          create: async ({ name }) => node.#answer(`create ${name}`, undefined),
+          rotate: async (name) => node.#answer(`rotate ${name}`, undefined),
+          change: async (name) => node.#answer(`change ${name}`, undefined),
+        },
+        changes: {
+          read: async ({ limit }) => node.#answer(`log ${limit}`, { changes: [] }),
+        },
         adminToken: { matches: (candidate) => candidate === TOKEN },
         health: { live: () => [], ready: () => node.notReady },
         clock: systemClock,
@@ -252,7 +271,11 @@ class NodeUnderTest implements AsyncDisposable {
     return value;
   }
 
-  async call(method: 'GET' | 'POST' | 'DELETE', path: string, options: CallOptions = {}): Promise<Reply> {
+  async call(
+    method: 'GET' | 'POST' | 'PATCH' | 'DELETE',
+    path: string,
+    options: CallOptions = {},
+  ): Promise<Reply> {
     const authorization = 'authorization' in options ? options.authorization : `Bearer ${TOKEN}`;
     const reply = await request(`http://127.0.0.1:${this.port}${path}`, {
       method,

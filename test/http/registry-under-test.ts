@@ -9,7 +9,11 @@ import { Agent, type Dispatcher, request } from 'undici';
 import { type Digest, digestOf } from '#domain/digest.ts';
 import { MEDIA_TYPE } from '#domain/manifest.ts';
 import { parseRegionName } from '#domain/region.ts';
-import { openRegistryServer, type RegistryServerConfig } from '#http/registry-server.ts';
+import {
+  openRegistryServer,
+  type RegistryServerConfig,
+  type RegistryServerDeps,
+} from '#http/registry-server.ts';
 import { systemClock } from '#runtime/clock.ts';
 import type { Log, LogFields } from '#runtime/log.ts';
 import { Registry } from '#runtime/metrics.ts';
@@ -17,6 +21,7 @@ import { systemRandom } from '#runtime/random.ts';
 import type { BlobStore } from '#storage/blob-store.ts';
 import { openMemoryBlobStore } from '#storage/blob-store-memory.ts';
 import { MemoryContent } from './memory-content.ts';
+import { openGate } from './open-gate.ts';
 
 export type Reply = {
   readonly status: number;
@@ -42,14 +47,22 @@ export class RegistryUnderTest implements AsyncDisposable {
   }
 
   static async open(
-    config: Partial<RegistryServerConfig> & { readonly blobs?: BlobStore } = {},
+    config: Partial<RegistryServerConfig> & {
+      readonly blobs?: BlobStore;
+      readonly gate?: RegistryServerDeps['gate'];
+    } = {},
   ): Promise<RegistryUnderTest> {
-    const { blobs = openMemoryBlobStore({ random: systemRandom }), ...serverConfig } = config;
+    const {
+      blobs = openMemoryBlobStore({ random: systemRandom }),
+      gate = openGate(),
+      ...serverConfig
+    } = config;
     const registry = new RegistryUnderTest(blobs);
     const { reader, writer, views, manifests, cachedTags } = registry.content;
     const server = await openRegistryServer(
       {
         ...{ reader, writer, views, manifests, cachedTags },
+        gate,
         health: { ready: () => registry.notReady },
         clock: systemClock,
         random: systemRandom,

@@ -17,6 +17,7 @@ const never = new AbortController().signal;
 export function blobStoreSuite(name: string, open: () => Promise<BlobStoreUnderTest>): void {
   appendLaws(name, open);
   endingLaws(name, open);
+  algorithmLaws(name, open);
   readingLaws(name, open);
 }
 
@@ -163,6 +164,27 @@ function endingLaws(name: string, open: () => Promise<BlobStoreUnderTest>): void
       isRegistryError('DIGEST_INVALID', 400),
     );
   });
+}
+
+function algorithmLaws(name: string, open: () => Promise<BlobStoreUnderTest>): void {
+  for (const began of ['sha256', 'sha512'] as const) {
+    for (const ends of ['sha256', 'sha512'] as const) {
+      test(`${name}: an upload begun for ${began} is committed as ${ends}, and refused as another`, async () => {
+        await using opened = await open();
+        const upload = async () => {
+          const started = await opened.store.startUpload('team/app', began);
+          await started.append(pieces(bytesOf('one ')), { signal: never });
+          await started.append(pieces(bytesOf('two')), { signal: never });
+          return started;
+        };
+        const wrong = (await upload()).commit(digestOf('other', ends));
+        await assert.rejects(wrong, isRegistryError('DIGEST_INVALID', 400));
+        const digest = digestOf('one two', ends);
+        assert.deepEqual(await (await upload()).commit(digest), { digest, sizeBytes: 7 });
+        assert.equal(await textOf(opened.store, digest), 'one two');
+      });
+    }
+  }
 }
 
 function readingLaws(name: string, open: () => Promise<BlobStoreUnderTest>): void {
