@@ -44,6 +44,7 @@ const DELTA_BYTES_MAX = 512 * 1024;
 const DELTA_CLAIMS_MAX = 1_000;
 const EVENT_MARKS: Readonly<Record<ClaimEvent['event'], Mark>> = {
   conflict: 'conflicts',
+  'conflict-closed': 'conflicts closed',
   'refused-delta': 'refused deltas',
   gap: 'gaps',
 };

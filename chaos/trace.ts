@@ -11,6 +11,7 @@ export const MARKS = [
   'writes refused',
   'writes unknown',
   'conflicts',
+  'conflicts closed',
   'gaps',
   'relays',
   'refused frames',

@@ -28,6 +28,8 @@ export type NodeConfig = {
   /** PEM files. */
   readonly tls: { readonly authority: string; readonly certificate: string; readonly key: string };
   readonly peers: readonly PeerConfig[];
+  /** Whom a tag write asks first what it is about to replace: every region that can be reached, or none. */
+  readonly observe: 'mesh' | 'local';
   readonly log: LogLevel;
 };
 
@@ -75,6 +77,7 @@ const nodeSchema = z.strictObject({
     listen: z.strictObject({ registry: address, management: address, mesh: address, peer: address }),
     tls: z.strictObject({ authority: z.string(), certificate: z.string(), key: z.string() }),
     peers: z.array(z.strictObject({ name: region, number, mesh: address, peer: address })).default([]),
+    observe: z.enum(['mesh', 'local']).default('mesh'),
     log: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
   }),
 });
@@ -119,6 +122,7 @@ export function readNodeConfig(file: string): NodeConfig {
       key: inFolder(spec.tls.key),
     },
     peers: spec.peers,
+    observe: spec.observe,
     log: nodeSchema.shape.spec.shape.log.catch(spec.log).parse(process.env['FAIRWAY_LOG'] ?? spec.log),
   };
 }

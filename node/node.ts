@@ -19,6 +19,8 @@ import { PolicyBook } from '#mesh/replication/policy-book.ts';
 import { startReplication } from '#mesh/replication/replication.ts';
 import { Holdings } from '#mesh/routing/holdings.ts';
 import { MeshStatusView } from '#mesh/routing/mesh-status.ts';
+import { ObservingWriter } from '#mesh/routing/observing-writer.ts';
+import { TagObserver } from '#mesh/routing/tag-observer.ts';
 import { peerIdentity } from '#mesh/transport/peer-identity.ts';
 import { GrpcTransport } from '#mesh/transport/transport-grpc.ts';
 import { systemClock } from '#runtime/clock.ts';
@@ -84,9 +86,11 @@ export async function startNode(config: NodeConfig, log: Log): Promise<AsyncDisp
   const policies = stack.use(
     await PolicyBook.open({ views: metadata.views, claims, roster, onChanged, clock, log }),
   );
+  const observer = new TagObserver({ roster, transport, clock, log, metrics });
+  const claimWriter = new ObservingWriter({ claims, observer }, { observe: config.observe });
   const content = openContent(
     {
-      ...{ stack, blobs, metadata, transport, claims, policies, roster, clock, random, log, metrics },
+      ...{ stack, blobs, metadata, transport, claimWriter, policies, roster, clock, random, log, metrics },
       resolveSecret: async (source) => resolveSecret(source),
     },
     { meshId: roster.meshId, region: region.name, peers, tls },
