@@ -12,6 +12,8 @@ export const MARKS = [
   'writes unknown',
   'conflicts',
   'conflicts closed',
+  'looks',
+  'looks cut short',
   'gaps',
   'relays',
   'refused frames',

@@ -103,6 +103,7 @@ export function keyOfChange(change: IndexChange): ClaimKey {
 }
 
 type FoundKey = {
+  /** Here or elsewhere: what is still shown here is deleted here, although another region has done so already. */
   live: boolean;
   readonly dot: Dot | undefined;
   /** As it is stored, and therefore shown. */
@@ -113,9 +114,14 @@ type FoundKey = {
 function foundKey(read: StoredKey, seen: ReadonlyMap<string, SeenKey>): FoundKey {
   const stored = read.claims.map(decodeClaim);
   const { claims = [], dots = [] } = seen.get(keyText(read.key)) ?? {};
+  const here = resolveKey(stored);
   const { live, winner } = resolveKey([...stored, ...claims]);
-  const { conflict } = resolveKey(stored);
-  return { live, dot: winner?.dot, conflict, context: newestOf([...dotsOf(stored), ...dots]) };
+  return {
+    live: live || here.live,
+    dot: winner?.dot,
+    conflict: here.conflict,
+    context: newestOf([...dotsOf(stored), ...dots]),
+  };
 }
 
 type SeenKey = { readonly claims: readonly Claim[]; readonly dots: readonly Dot[] };
