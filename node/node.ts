@@ -14,6 +14,7 @@ import { openRegistryServer } from '#http/registry-server.ts';
 import type { Health } from '#http/views.ts';
 import { DEFAULT_CLAIMS_CONFIG } from '#mesh/claims/core-state.ts';
 import { ClaimsDriver } from '#mesh/claims/driver.ts';
+import { ConflictBook } from '#mesh/conflicts/conflict-book.ts';
 import { Roster } from '#mesh/membership/roster.ts';
 import { PolicyBook } from '#mesh/replication/policy-book.ts';
 import { startReplication } from '#mesh/replication/replication.ts';
@@ -86,8 +87,11 @@ export async function startNode(config: NodeConfig, log: Log): Promise<AsyncDisp
   const policies = stack.use(
     await PolicyBook.open({ views: metadata.views, claims, roster, onChanged, clock, log }),
   );
-  const observer = new TagObserver({ roster, transport, clock, log, metrics });
-  const claimWriter = new ObservingWriter({ claims, observer }, { observe: config.observe });
+  const observer = new TagObserver({ roster, transport, clock, log, metrics }, { observe: config.observe });
+  const claimWriter = new ObservingWriter({ claims, observer });
+  const conflicts = new ConflictBook({
+    ...{ views: metadata.views, rows: metadata.claims, claims, observer, roster, log, metrics },
+  });
   const content = openContent(
     {
       ...{ stack, blobs, metadata, transport, claimWriter, policies, roster, clock, random, log, metrics },
@@ -146,7 +150,7 @@ export async function startNode(config: NodeConfig, log: Log): Promise<AsyncDisp
   stack.use(
     await listening('management', config.management, () =>
       openManagementServer(
-        { ...servers, mesh, policies, tasks: metadata.tasks, adminToken },
+        { ...servers, mesh, policies, conflicts, tasks: metadata.tasks, adminToken },
         config.management,
       ),
     ),

@@ -1,6 +1,6 @@
 /**
  * Writes of tags that look before they leap: what the other regions hold of the tag is asked for first, and the
- * write's claim covers it. Other writes, and all of them with `observe: local`, go ahead at once.
+ * write's claim covers it. Other writes go ahead at once.
  */
 import type { ClaimWriter, IndexChange } from '#content/claim-writer.ts';
 import type { Dot } from '#domain/dot.ts';
@@ -15,29 +15,18 @@ export type ObservingWriterDeps = {
   readonly observer: Pick<TagObserver, 'look'>;
 };
 
-export type ObservingWriterConfig = {
-  /**
-   * `mesh` (default): a tag write costs a round trip to the farthest region that can be reached. `local`: none, and two
-   * writes in two regions are in conflict until gossip has carried the first to the second.
-   */
-  readonly observe?: 'mesh' | 'local';
-};
-
 type WriteOptions = Parameters<ClaimWriter['write']>[1];
 
 export class ObservingWriter implements ClaimWriter {
   readonly #deps: ObservingWriterDeps;
-  readonly #observe: 'mesh' | 'local';
 
-  constructor(deps: ObservingWriterDeps, { observe = 'mesh' }: ObservingWriterConfig = {}) {
+  constructor(deps: ObservingWriterDeps) {
     this.#deps = deps;
-    this.#observe = observe;
   }
 
   async write(changes: readonly IndexChange[], options: WriteOptions): Promise<Dot> {
     const { principal, signal, requestId = '' } = options;
-    const keys = this.#observe === 'mesh' ? tagsOf(changes) : [];
-    const seen = await this.#deps.observer.look(keys, { requestId, signal });
+    const seen = await this.#deps.observer.look(tagsOf(changes), { requestId, signal });
     return await this.#deps.claims.write(changes, { principal, signal, seen });
   }
 }

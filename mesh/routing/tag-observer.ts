@@ -25,6 +25,14 @@ export type TagObserverDeps = {
   readonly metrics: Registry;
 };
 
+export type TagObserverConfig = {
+  /**
+   * `mesh` (default): a tag write costs a round trip to the farthest region that can be reached. `local`: nobody is
+   * asked, and two writes in two regions conflict unless gossip has carried the first to the second.
+   */
+  readonly observe?: 'mesh' | 'local';
+};
+
 export type LookContext = { readonly requestId: string; readonly signal: AbortSignal };
 
 /** Long enough for a garbage collection at a peer next door; a push waits no longer for one that hangs. */
@@ -39,11 +47,13 @@ const LOOKS_MAX = 1_024;
 
 export class TagObserver {
   readonly #deps: TagObserverDeps;
+  readonly #isLocal: boolean;
   readonly #outcomes: Counter<'outcome'>;
   #looks = 0;
 
-  constructor(deps: TagObserverDeps) {
+  constructor(deps: TagObserverDeps, { observe = 'mesh' }: TagObserverConfig = {}) {
     this.#deps = deps;
+    this.#isLocal = observe === 'local';
     this.#outcomes = new Counter({
       name: 'fairway_looks_total',
       help: 'Answers of other regions to a look before a tag write: answered, silent, down (not asked), refused (too many)',
@@ -54,7 +64,7 @@ export class TagObserver {
 
   /** The claims that other regions hold of these keys, verbatim; some more than once. Rejects only when the signal aborts. */
   async look(keys: readonly ClaimKey[], context: LookContext): Promise<readonly Uint8Array[]> {
-    if (keys.length === 0) return [];
+    if (this.#isLocal || keys.length === 0) return [];
     if (this.#looks >= LOOKS_MAX) {
       this.#outcomes.inc({ outcome: 'refused' });
       return [];

@@ -1,5 +1,6 @@
 /** Every subcommand of `fairway`, in the order of its help. */
 import type { Command } from 'commander';
+import { registerConflicts } from './conflicts.ts';
 import { registerNode } from './node.ts';
 import { registerPolicyCommands } from './policy.ts';
 import { registerStatus } from './status.ts';
@@ -9,5 +10,6 @@ export function registerCommands(program: Command): void {
   registerUp(program);
   registerNode(program);
   registerStatus(program);
+  registerConflicts(program);
   registerPolicyCommands(program);
 }

@@ -6,12 +6,16 @@ import { z } from 'zod';
 import {
   appliedList,
   applyQuery,
+  conflictChoice,
+  conflictList,
+  conflictQuery,
   failure,
   imageQuery,
   imageStatus,
   meshStatus,
   policyList,
   policyParameters,
+  resolvedConflict,
   taskList,
   taskQuery,
 } from './management-schemas.ts';
@@ -43,6 +47,18 @@ export function openApiDocument(): Json {
       },
       '/api/v1/policies/{name}': {
         delete: operation('Ends a policy everywhere.', { path: policyParameters }),
+      },
+      '/api/v1/conflicts': {
+        get: operation('Tags that two regions moved without seeing each other.', {
+          query: conflictQuery,
+          answer: conflictList,
+        }),
+      },
+      '/api/v1/conflicts/resolve': {
+        post: {
+          ...operation('Ends a conflict in every region, to one of its sides.', { answer: resolvedConflict }),
+          requestBody: { required: true, content: content(conflictChoice) },
+        },
       },
       '/api/v1/tasks': {
         get: operation('Replication tasks of this region.', { query: taskQuery, answer: taskList }),

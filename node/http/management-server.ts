@@ -15,15 +15,17 @@ import type { Registry } from '#runtime/metrics.ts';
 import type { Random } from '#runtime/random.ts';
 import type { TaskRows } from '#storage/metadata.ts';
 import { createServer, type ListenConfig, type Listening, listen } from './listener.ts';
+import { addConflictRoutes } from './management-conflicts.ts';
 import { failureReply } from './management-errors.ts';
 import { openApiDocument } from './management-openapi.ts';
 import { applyQuery, imageQuery, policyParameters, TASK_STATES, taskQuery } from './management-schemas.ts';
 import { RequestIds } from './request-ids.ts';
-import type { Health, MeshView, PolicyBook } from './views.ts';
+import type { ConflictBook, Health, MeshView, PolicyBook } from './views.ts';
 
 export type ManagementServerDeps = {
   readonly mesh: MeshView;
   readonly policies: PolicyBook;
+  readonly conflicts: ConflictBook;
   readonly tasks: Pick<TaskRows, 'list'>;
   readonly adminToken: AdminToken;
   readonly health: Health;
@@ -121,6 +123,7 @@ function addRoutes(
       .code(404)
       .send({ error: { code: 'NOT_FOUND', message: `no policy is named ${name}` } });
   });
+  addConflictRoutes(api, deps, contextFor);
   api.get('/api/v1/tasks', async (request) => {
     const { state, limit } = taskQuery.parse(request.query);
     const unfinished = TASK_STATES.filter((candidate) => candidate !== 'done');

@@ -33,6 +33,8 @@ for (const [what, authorization] of [
       ['POST', '/api/v1/policies'],
       ['DELETE', '/api/v1/policies/a'],
       ['GET', '/api/v1/tasks'],
+      ['GET', '/api/v1/conflicts'],
+      ['POST', '/api/v1/conflicts/resolve'],
     ] as const) {
       const reply = await node.call(method, path, { authorization });
       assert.deepEqual([reply.status, errorOf(reply).code], [401, 'UNAUTHORIZED'], `${method} ${path}`);
@@ -50,6 +52,8 @@ for (const [path, parameter] of [
   ['/api/v1/tasks?limit=0', 'limit'],
   ['/api/v1/tasks?limit=1001', 'limit'],
   ['/api/v1/tasks?limit=x', 'limit'],
+  ['/api/v1/conflicts?limit=201', 'limit'],
+  ['/api/v1/conflicts?tag=x', 'tag'],
 ] as const) {
   test(`management: ${path} is 400 and names ${parameter}`, async () => {
     await using node = await NodeUnderTest.open();
@@ -137,10 +141,12 @@ test('management: the document describes every path, its parameters and its answ
   );
   assert.deepEqual(operations.sort(), [
     'delete /api/v1/policies/{name}',
+    'get /api/v1/conflicts',
     'get /api/v1/images',
     'get /api/v1/policies',
     'get /api/v1/status',
     'get /api/v1/tasks',
+    'post /api/v1/conflicts/resolve',
     'post /api/v1/policies',
   ]);
   const [name] = document.paths['/api/v1/images'].get.parameters;
@@ -228,6 +234,11 @@ class NodeUnderTest implements AsyncDisposable {
           apply: async (text, file, context) =>
             node.#answer(`apply ${file} ${context.principal} ${text}`, [APPLIED]),
           remove: async (name) => node.#answer(`remove ${name}`, name === POLICY.name),
+        },
+        conflicts: {
+          list: async () => node.#answer('conflicts', { conflicts: [] }),
+          find: async () => node.#answer('conflict', undefined),
+          resolve: async () => node.#answer('resolve', undefined),
         },
         tasks: {
           list: async ({ states, limit }) => node.#answer(`tasks ${states.join(',')} ${limit}`, [TASK]),
