@@ -2,6 +2,7 @@
  * Holds a run against the invariants: what a commit changed, in the moment in which it became durable; what a client
  * is told, when it is told; and everything at the end. The first violation is kept, and ends the run.
  */
+import { CLAIM_KIND } from '#domain/claim-kind.ts';
 import { type Dot, dotEquals } from '#domain/dot.ts';
 import { messageOf } from '#domain/errors.ts';
 import type { ClaimEvent, Output } from '#mesh/claims/step.ts';
@@ -22,9 +23,11 @@ import {
   i13BecomesEqual,
   i15OnlyTrueBytes,
   type KeyState,
+  p5LookedIsCovered,
   type Violation,
 } from './invariants.ts';
 import type { KnownClaim, Ledger } from './ledger.ts';
+import type { Look } from './looks.ts';
 import type { RegionProcess, Watcher } from './region-process.ts';
 import type { Mark, Trace } from './trace.ts';
 
@@ -37,6 +40,9 @@ export type Expected = {
   readonly value: Uint8Array | undefined;
 };
 
+/** What a client asked for, and what its region was told by others before it wrote. */
+export type Acknowledged = { readonly expected: readonly Expected[]; readonly look: Look | undefined };
+
 /** Far above what a healthy run reaches (tens), far below what a leak reaches in its seconds of virtual time. */
 const PENDING_MAX = 256;
 const OUTPUTS_MAX = 2_000;
@@ -44,6 +50,7 @@ const DELTA_BYTES_MAX = 512 * 1024;
 const DELTA_CLAIMS_MAX = 1_000;
 const EVENT_MARKS: Readonly<Record<ClaimEvent['event'], Mark>> = {
   conflict: 'conflicts',
+  'conflict-closed': 'conflicts closed',
   'refused-delta': 'refused deltas',
   gap: 'gaps',
 };
@@ -52,6 +59,8 @@ export class Checker implements Watcher {
   readonly #deps: CheckerDeps;
   /** `region key` → the newest sequence number that a client of that region was told of. */
   readonly #acknowledged = new Map<string, number>();
+  /** Key → every write of it that a client was told of, oldest first. */
+  readonly #told = new Map<string, { readonly dot: Dot; readonly atUs: number }[]>();
   #violation: Violation | undefined;
 
   constructor(deps: CheckerDeps) {
@@ -123,14 +132,20 @@ export class Checker implements Watcher {
     this.#hold('assertion', `the core asked for what is refused: ${messageOf(thrown)}`);
   }
 
+  /** A region heard what others hold, before it writes. */
+  looked(process: RegionProcess, { claims }: Look): void {
+    for (const claim of claims) this.#deps.ledger.recordLooked(process.region, claim);
+  }
+
   /** A client was told that its write is on stable storage, its last claim under `dot`. */
-  acknowledged(process: RegionProcess, dot: Dot, expected: readonly Expected[]): void {
+  acknowledged(process: RegionProcess, dot: Dot, { expected, look }: Acknowledged): void {
     for (const [position, wanted] of expected.entries()) {
       const sequence = dot.sequence - expected.length + 1 + position;
       const claim = this.#deps.ledger.find({ ...dot, sequence });
       const text = `${process.region} ${keyText(wanted.key)}`;
       if (claim?.dot.region === process.region && isAsAsked(claim, wanted)) {
         this.#acknowledged.set(text, Math.max(sequence, this.#acknowledged.get(text) ?? 0));
+        this.#comesAfter(claim, look);
       } else if (expected.length > 1 || wanted.live || process.store.views.get(keyText(wanted.key))?.live) {
         // A delete of what is not there may make no claim; everything else must have made its own.
         const what = claim === undefined ? 'is not on stable storage' : 'says something else';
@@ -138,6 +153,20 @@ export class Checker implements Watcher {
       }
       this.#checkKey(this.#stateOf(process, wanted.key));
     }
+  }
+
+  /** Only tags are looked at. */
+  #comesAfter(claim: KnownClaim, look: Look | undefined): void {
+    if (claim.key.kind !== CLAIM_KIND.tag) return;
+    const key = keyText(claim.key);
+    const told = this.#told.get(key) ?? [];
+    // A delete that found nothing to delete is answered with an earlier claim, which could not know of this look.
+    if (told.some(({ dot }) => dotEquals(dot, claim.dot))) return;
+    for (const { dot, atUs } of told) {
+      const isHeard = look?.answered.has(dot.region) === true && atUs <= look.beganUs;
+      if (isHeard) this.#hold('P5', p5LookedIsCovered(claim, dot));
+    }
+    this.#told.set(key, [...told, { dot: claim.dot, atUs: this.#deps.nowUs() }]);
   }
 
   /** True when every region holds all that every other has; `exactly`: and knows that this is all. */

@@ -21,6 +21,7 @@ export type InvariantName =
   | 'I12'
   | 'I13'
   | 'I15'
+  | 'P5'
   | 'assertion';
 export type Violation = { readonly invariant: InvariantName; readonly what: string };
 
@@ -157,6 +158,21 @@ export function i15OnlyTrueBytes(claim: HeldClaim, truth: HeldClaim | undefined)
   if (truth === undefined) return `${dotText(claim)} was applied, and its origin never committed it`;
   if (sameBytes(claim.bytes, truth.bytes)) return undefined;
   return `${dotText(claim)} was applied with other bytes than its origin committed`;
+}
+
+/**
+ * P5: who began to write after another was answered, and looked at that one's region, has seen its write. Neither can
+ * then be in conflict with the other, whatever the clocks say.
+ */
+export function p5LookedIsCovered(claim: KnownClaim, earlier: HeldClaim['dot']): string | undefined {
+  const isCovered = claim.context.some(
+    ({ region, sequence }) => region === earlier.region && sequence >= earlier.sequence,
+  );
+  if (isCovered) return undefined;
+  return (
+    `${dotText(claim)} of ${keyText(claim.key)} was written after ${dotText({ dot: earlier })} was acknowledged ` +
+    'and its region had answered the look, and does not replace it'
+  );
 }
 
 /** The latest live claim that nothing replaced wins; ties go to the higher region. */

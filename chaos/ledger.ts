@@ -2,7 +2,8 @@
  * The model: what is true, kept apart from the core under test. It records every claim in the moment in which it
  * becomes durable at its origin, together with what that region had seen of the same key until then: directly, or
  * through what others had seen. From this follows which claims a region must consider replaced, without a look at
- * the contexts that the core wrote. It also keeps a fingerprint of each origin's map after every sequence number.
+ * the contexts that the core wrote. Of what it was told by a look at others, a claim has seen what its context names:
+ * nobody must write what it looked for, but who did and says so has seen it. It also keeps a fingerprint of each origin's map after every sequence number.
  *
  * It holds one epoch a region: nothing in these simulations restores a backup.
  */
@@ -46,6 +47,8 @@ type MutableKnowledge = {
   readonly seen: Map<RegionNumber, number>;
   readonly replaced: Map<RegionNumber, number>;
   readonly deleted: Map<RegionNumber, number>;
+  /** What others have told this region in looks. */
+  readonly looked: Map<RegionNumber, number>;
 };
 type OriginHistory = {
   readonly claims: KnownClaim[];
@@ -68,12 +71,12 @@ export class Ledger {
     const earlier = history.claims[held.dot.sequence - 1];
     if (earlier !== undefined) return earlier;
     const knowledge = this.#knowledgeOf(held.dot.region, held.key);
-    const claim: KnownClaim = {
-      ...held,
-      ...this.#read(held.bytes),
-      time,
-      saw: new Map(knowledge.seen),
-    };
+    const read = this.#read(held.bytes);
+    const saw = new Map(knowledge.seen);
+    for (const { region, sequence } of read.context) {
+      raise(saw, region, Math.min(sequence, knowledge.looked.get(region) ?? 0));
+    }
+    const claim: KnownClaim = { ...held, ...read, time, saw };
     history.claims.push(claim);
     const former = history.newest.get(keyText(held.key));
     history.newest.set(keyText(held.key), claim);
@@ -89,6 +92,13 @@ export class Ledger {
   /** A region applied another's claim. */
   recordForeign(region: RegionNumber, claim: KnownClaim): void {
     learn(this.#knowledgeOf(region, claim.key), claim);
+  }
+
+  /** A region was told of another's claim in a look. */
+  recordLooked(region: RegionNumber, held: HeldClaim): void {
+    const { looked } = this.#knowledgeOf(region, held.key);
+    join(looked, this.find(held.dot)?.saw ?? new Map());
+    raise(looked, held.dot.region, held.dot.sequence);
   }
 
   find(dot: HeldClaim['dot']): KnownClaim | undefined {
@@ -119,7 +129,12 @@ export class Ledger {
 
   #knowledgeOf(region: RegionNumber, key: ClaimKey): MutableKnowledge {
     const text = `${region} ${keyText(key)}`;
-    const known = this.#knowledge.get(text) ?? { seen: new Map(), replaced: new Map(), deleted: new Map() };
+    const known = this.#knowledge.get(text) ?? {
+      seen: new Map(),
+      replaced: new Map(),
+      deleted: new Map(),
+      looked: new Map(),
+    };
     this.#knowledge.set(text, known);
     return known;
   }

@@ -48,6 +48,16 @@ export const MUTATIONS = {
     about: 'claims do not say what they have seen',
     edits: [{ file: 'changes.ts', find: 'context: found.context,', put: 'context: [],' }],
   },
+  'no-look': {
+    about: 'what a look at the other regions found is not seen by the write',
+    edits: [
+      {
+        file: 'changes.ts',
+        find: 'newestOf([...dotsOf(stored), ...dots])',
+        put: 'newestOf(dotsOf(stored))',
+      },
+    ],
+  },
   'no-follow-retry': {
     about: 'what is missing is asked for once, and never again',
     edits: [{ file: 'claims-core.ts', find: '    this.#askForMissing();\n', put: '' }],

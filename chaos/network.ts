@@ -116,6 +116,43 @@ export class Network {
     }
   }
 
+  /** Whether the region takes the session that it dialled to the peer to be there. */
+  isOpen(dialer: RegionNumber, peer: RegionNumber): boolean {
+    return this.#session(dialer, peer).open;
+  }
+
+  /**
+   * A question and its answer, each as slow and as easily lost as a message. `answer` runs at the peer, and says
+   * nothing when it is `undefined`; `heard` may never be called.
+   */
+  ask<Answer>(
+    from: RegionNumber,
+    to: RegionNumber,
+    exchange: { readonly answer: () => Answer | undefined; readonly heard: (answer: Answer) => void },
+  ): void {
+    const life = this.#endpoints.get(from)?.life;
+    this.#pass(this.#path(from, to), () => {
+      const answer = exchange.answer();
+      if (answer === undefined) return;
+      this.#pass(this.#path(to, from), () => {
+        if (life === this.#endpoints.get(from)?.life) exchange.heard(answer);
+      });
+    });
+  }
+
+  /** One direction of an exchange. */
+  #pass(path: Path, arrive: () => void): void {
+    const { queue, trace } = this.#deps;
+    if (path.cut || path.prng.chance(this.#plan.loss * path.share)) {
+      trace.mark('lost messages');
+      return;
+    }
+    queue.after(path.prng.skewed(this.#plan.delayMs * 1000), () => {
+      if (path.cut || !this.#endpoints.get(path.to)?.life) trace.mark('lost messages');
+      else arrive();
+    });
+  }
+
   #frame(message: Message, path: Path): Frame {
     if (path.prng.chance(this.#plan.forgery * path.share)) return forged(message, path.prng);
     const frame = toFrame(message);

@@ -90,6 +90,11 @@ export class RegionProcess implements Endpoint {
     return this.#core === undefined ? 0 : this.#life;
   }
 
+  /** Whether it answers what it is asked: it runs, and is not paused. */
+  get isListening(): boolean {
+    return this.#core !== undefined && this.#waiting === undefined;
+  }
+
   start(): void {
     if (this.#core !== undefined) return;
     const { store, startCore, network, trace, queue } = this.#deps;

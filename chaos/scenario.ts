@@ -149,6 +149,8 @@ export type WorkloadPlan = {
   /** Chance that the next write follows at once. */
   readonly burst: number;
   readonly tags: number;
+  /** Chance that a client's region looks at the others before it writes a tag. */
+  readonly look: number;
   /** Relative weights. */
   readonly push: number;
   readonly retag: number;
@@ -220,6 +222,7 @@ function drawWorkload(prng: Prng): WorkloadPlan {
     everyMs: prng.pick([60, 150, 400]),
     burst: prng.pick([0, 0.2, 0.6]),
     tags: prng.between(1, 4),
+    look: prng.pick([0, 0.5, 1]),
     push: prng.between(1, 10),
     retag: prng.between(0, 8),
     deleteTag: prng.between(0, 6),

@@ -13,6 +13,7 @@ import { readClaim, startCore } from './core.ts';
 import { EventQueue } from './event-queue.ts';
 import type { Violation } from './invariants.ts';
 import { Ledger } from './ledger.ts';
+import { Looks } from './looks.ts';
 import { Nemesis } from './nemesis.ts';
 import { Network } from './network.ts';
 import { Prng } from './prng.ts';
@@ -139,8 +140,9 @@ function build(options: SeedOptions) {
   const network = new Network({ queue, trace, prng: prng.split('network') }, plan.links);
   const numbers = Array.from({ length: plan.regions }, (_, at) => parseRegionNumber(at + 1));
   const processes: RegionProcess[] = [];
+  const looks = new Looks({ queue, trace, network, processes }, plan.links.delayMs);
   const workload = new Workload(
-    { queue, trace, prng: prng.split('workload'), checker, processes },
+    { queue, trace, prng: prng.split('workload'), checker, processes, looks },
     plan.workload,
   );
   const watcher: Watcher = {

@@ -12,6 +12,7 @@ import { keyOfChange } from '#mesh/claims/changes.ts';
 import type { Output } from '#mesh/claims/step.ts';
 import type { Checker, Expected } from './checker.ts';
 import type { EventQueue } from './event-queue.ts';
+import type { Look, Looks } from './looks.ts';
 import type { Prng } from './prng.ts';
 import type { RegionProcess } from './region-process.ts';
 import type { WorkloadPlan } from './scenario.ts';
@@ -23,9 +24,15 @@ export type WorkloadDeps = {
   readonly prng: Prng;
   readonly checker: Checker;
   readonly processes: readonly RegionProcess[];
+  readonly looks: Looks;
 };
 
-type Write = { readonly process: RegionProcess; readonly changes: readonly IndexChange[] };
+type Write = {
+  readonly process: RegionProcess;
+  readonly changes: readonly IndexChange[];
+  /** What others answered before it, where it looked. */
+  look: Look | undefined;
+};
 type Pushed = { readonly repository: RepositoryName; readonly digest: Digest };
 
 const REPOSITORIES = ['library/app', 'team/tool'].map(parseRepositoryName);
@@ -89,7 +96,8 @@ export class Workload {
         continue;
       }
       this.#deps.trace.mark('acknowledged');
-      this.#deps.checker.acknowledged(process, output.dot, write.changes.map(expectedOf));
+      const expected = write.changes.map(expectedOf);
+      this.#deps.checker.acknowledged(process, output.dot, { expected, look: write.look });
     }
   }
 
@@ -100,12 +108,28 @@ export class Workload {
     if (process.life === 0) return;
     this.#writes += 1;
     const id = this.#writes;
-    this.#waiting.set(id, { process, changes });
+    const write: Write = { process, changes, look: undefined };
+    this.#waiting.set(id, write);
     trace.tell(
       queue.nowUs,
       () => `${process.region} is asked (write ${id}): ${changes.map(changeText).join(', ')}`,
     );
-    process.feed({ input: 'write', id, changes, principal: `client-${id % 5}` });
+    const tags = changes.filter(({ change }) => change === 'set-tag' || change === 'delete-tag');
+    if (tags.length > 0 && prng.chance(this.#plan.look)) {
+      this.#deps.looks.begin(process, tags.map(keyOfChange), (look) => this.#leap(id, write, look));
+    } else {
+      process.feed({ input: 'write', id, changes, principal: `client-${id % 5}` });
+    }
+  }
+
+  /** After the look, unless the region has died meanwhile. */
+  #leap(id: number, write: Write, look: Look): void {
+    if (this.#waiting.get(id) !== write) return;
+    const { process, changes } = write;
+    write.look = look;
+    this.#deps.checker.looked(process, look);
+    const seen = look.claims.map(({ bytes }) => bytes);
+    process.feed({ input: 'write', id, changes, principal: `client-${id % 5}`, seen });
   }
 
   #draw(): readonly IndexChange[] {

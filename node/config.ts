@@ -30,6 +30,8 @@ export type NodeConfig = {
   readonly peers: readonly PeerConfig[];
   /** Serve the registry and the management API without TLS on an address that others may reach. */
   readonly insecurePlainHttp: boolean;
+  /** Whom a tag write asks first what it is about to replace: every region that can be reached, or none. */
+  readonly observe: 'mesh' | 'local';
   readonly log: LogLevel;
 };
 
@@ -79,6 +81,7 @@ const nodeSchema = z.strictObject({
     tls: z.strictObject({ authority: z.string(), certificate: z.string(), key: z.string() }),
     peers: z.array(z.strictObject({ name: region, number, mesh: address, peer: address })).default([]),
     insecurePlainHttp: z.boolean().default(false),
+    observe: z.enum(['mesh', 'local']).default('mesh'),
     log: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
   }),
 });
@@ -132,6 +135,7 @@ export function readNodeConfig(file: string): NodeConfig {
     },
     peers: spec.peers,
     insecurePlainHttp: spec.insecurePlainHttp,
+    observe: spec.observe,
     log: nodeSchema.shape.spec.shape.log.catch(spec.log).parse(process.env['FAIRWAY_LOG'] ?? spec.log),
   };
 }

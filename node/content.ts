@@ -1,4 +1,5 @@
 /** The content room of a node, joined with everyone that it may read from: peer regions and proxied registries. */
+import type { ClaimWriter } from '#content/claim-writer.ts';
 import { Closure } from '#content/closure.ts';
 import { Deliverability } from '#content/deliverability.ts';
 import { Fill } from '#content/fill.ts';
@@ -6,7 +7,6 @@ import { ManifestFetch } from '#content/manifest-fetch.ts';
 import { ContentReader } from '#content/reader.ts';
 import { ContentWriter } from '#content/writer.ts';
 import type { RegionName } from '#domain/region.ts';
-import type { ClaimsDriver } from '#mesh/claims/driver.ts';
 import type { MeshId, Roster } from '#mesh/membership/roster.ts';
 import { LocateOracle } from '#mesh/routing/locate-oracle.ts';
 import { PeerSources } from '#mesh/routing/peer-sources.ts';
@@ -30,7 +30,7 @@ export type ContentDeps = {
   readonly blobs: BlobStore;
   readonly metadata: Metadata;
   readonly transport: Transport;
-  readonly claims: ClaimsDriver;
+  readonly claimWriter: ClaimWriter;
   readonly policies: { current(): PolicySet };
   readonly roster: Roster;
   readonly clock: Clock;
@@ -99,7 +99,7 @@ export function openContent(deps: ContentDeps, config: ContentConfig): Content {
   );
   const writer = new ContentWriter({
     ...{ blobs, rows, manifests, views, fill, closure, sources, clock, log },
-    claimWriter: deps.claims,
+    claimWriter: deps.claimWriter,
     writeGuard: proxy,
   });
   return { fill, closure, reader, writer };

@@ -14,11 +14,14 @@ import { openRegistryServer } from '#http/registry-server.ts';
 import type { Health } from '#http/views.ts';
 import { DEFAULT_CLAIMS_CONFIG } from '#mesh/claims/core-state.ts';
 import { ClaimsDriver } from '#mesh/claims/driver.ts';
+import { ConflictBook } from '#mesh/conflicts/conflict-book.ts';
 import { Roster } from '#mesh/membership/roster.ts';
 import { PolicyBook } from '#mesh/replication/policy-book.ts';
 import { startReplication } from '#mesh/replication/replication.ts';
 import { Holdings } from '#mesh/routing/holdings.ts';
 import { MeshStatusView } from '#mesh/routing/mesh-status.ts';
+import { ObservingWriter } from '#mesh/routing/observing-writer.ts';
+import { TagObserver } from '#mesh/routing/tag-observer.ts';
 import { peerIdentity } from '#mesh/transport/peer-identity.ts';
 import { GrpcTransport } from '#mesh/transport/transport-grpc.ts';
 import { systemClock } from '#runtime/clock.ts';
@@ -86,9 +89,14 @@ export async function startNode(config: NodeConfig, log: Log): Promise<AsyncDisp
   const policies = stack.use(
     await PolicyBook.open({ views: metadata.views, claims, roster, onChanged, clock, log }),
   );
+  const observer = new TagObserver({ roster, transport, clock, log, metrics }, { observe: config.observe });
+  const claimWriter = new ObservingWriter({ claims, observer });
+  const conflicts = new ConflictBook({
+    ...{ views: metadata.views, rows: metadata.claims, claims, observer, roster, log, metrics },
+  });
   const content = openContent(
     {
-      ...{ stack, blobs, metadata, transport, claims, policies, roster, clock, random, log, metrics },
+      ...{ stack, blobs, metadata, transport, claimWriter, policies, roster, clock, random, log, metrics },
       resolveSecret: async (source) => resolveSecret(source),
     },
     { meshId: roster.meshId, region: region.name, peers, tls },
@@ -153,7 +161,15 @@ export async function startNode(config: NodeConfig, log: Log): Promise<AsyncDisp
     await listening('management', config.management, () =>
       openManagementServer(
         {
-          ...{ ...servers, mesh, policies, tasks: metadata.tasks, accounts: access.accounts, adminToken },
+          ...{
+            ...servers,
+            mesh,
+            policies,
+            conflicts,
+            tasks: metadata.tasks,
+            accounts: access.accounts,
+            adminToken,
+          },
           changes: new ClaimLog({ claims: metadata.claims, nameOf: (number) => roster.nameOf(number) }),
         },
         config.management,

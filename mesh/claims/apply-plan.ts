@@ -18,6 +18,8 @@ export type AppliedKeys = {
   readonly changed: readonly ClaimKey[];
   /** Keys that are in conflict now, and were not. */
   readonly conflicts: readonly ClaimKey[];
+  /** Keys that were in conflict, and are not any more. */
+  readonly closed: readonly ClaimKey[];
 };
 
 /** `claims`: at most one a key, all of one origin; `stored`: each of those keys once. */
@@ -29,6 +31,7 @@ export function planApply(
   const views: ViewWrite[] = [];
   const manifests: ClaimBatch['manifests'][number][] = [];
   const conflicts: ClaimKey[] = [];
+  const closed: ClaimKey[] = [];
   for (const { key, claims: known } of stored) {
     const received = claims.get(keyText(key));
     if (received === undefined) continue;
@@ -40,9 +43,10 @@ export function planApply(
     const [was, is] = [resolveKey(before), resolveKey(after)];
     if (!isSameView(was, is)) views.push(viewOf(key, is));
     if (is.conflict && !was.conflict) conflicts.push(key);
+    if (was.conflict && !is.conflict) closed.push(key);
   }
   const changed = views.map(({ kind, repository, name }) => ({ kind, repository, name }));
-  return { foreign, views, manifests, changed, conflicts };
+  return { foreign, views, manifests, changed, conflicts, closed };
 }
 
 /** The origin's former claim of the key gives way; `undefined` when what is stored is as new. */

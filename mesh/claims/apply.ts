@@ -183,6 +183,9 @@ export class Apply {
     for (const key of applied.conflicts) {
       this.#state.emit({ output: 'event', event: { event: 'conflict', key } });
     }
+    for (const key of applied.closed) {
+      this.#state.emit({ output: 'event', event: { event: 'conflict-closed', key } });
+    }
     this.#confirm(job);
     job.done();
     this.#events.grew(origin);

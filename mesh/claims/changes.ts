@@ -3,6 +3,9 @@
  * to commit and the views that follow. A new claim's context covers everything that is stored for its key, visible
  * or not, and what that has covered; so it prevails everywhere, over older claims that have not arrived here too.
  *
+ * The same holds for claims that other regions answered to a look before the write: the new claim covers them
+ * although they are not stored here. One that arrives later finds itself covered by what is here already.
+ *
  * A delete of what is not live mints nothing: there is nothing that it could remove.
  */
 
@@ -15,7 +18,7 @@ import { HYBRID_TIME_ZERO } from '#domain/hybrid-time.ts';
 import { parseManifest } from '#domain/manifest.ts';
 import { encodeManifestSummary, summarizeManifest } from '#domain/manifest-summary.ts';
 import type { ClaimBatch, ClaimKey, OwnClaim, StoredKey, ViewWrite } from '#storage/metadata.ts';
-import { type Claim, type ClaimState, decodeClaim, encodeClaim } from './claim-codec.ts';
+import { type Claim, type ClaimState, claimKeyOf, decodeClaim, encodeClaim } from './claim-codec.ts';
 import { resolveKey } from './claim-view.ts';
 import { keyText, originText } from './key-text.ts';
 
@@ -23,11 +26,15 @@ export type WritePlan = {
   readonly batch: ClaimBatch;
   /** What the last change found its key resolved to; `undefined` when nothing is stored for it. */
   readonly lastFound: Dot | undefined;
+  /** Keys that are in conflict, and will not be after the commit. */
+  readonly closed: readonly ClaimKey[];
 };
 
 export type WriteRequest = {
   readonly changes: readonly IndexChange[];
   readonly principal: string;
+  /** Claims that other regions hold of these keys; those of other keys are not looked at. */
+  readonly seen: readonly Uint8Array[];
   /** Region and epoch of new claims. */
   readonly origin: Pick<Dot, 'region' | 'epoch'>;
   readonly nowMs: number;
@@ -35,13 +42,15 @@ export type WriteRequest = {
 
 /**
  * `stored` holds each key of the changes once.
- * @throws ClaimFormatError when a claim would be too large, RegistryError when a manifest is none, UnavailableError
+ * @throws ClaimFormatError when a claim would be too large or a seen one is malformed, RegistryError when a manifest is none, UnavailableError
  * when what a change replaces is not what is there.
  */
 export function planWrite(request: WriteRequest, stored: readonly StoredKey[]): WritePlan {
-  const keys = new Map(stored.map((read) => [keyText(read.key), foundKey(read)]));
+  const seen = seenByKey(request);
+  const keys = new Map(stored.map((read) => [keyText(read.key), foundKey(read, seen)]));
   const own: OwnClaim[] = [];
   const views = new Map<string, ViewWrite>();
+  const closed: ClaimKey[] = [];
   let lastFound: Dot | undefined;
   for (const change of request.changes) {
     const key = keyOfChange(change);
@@ -54,6 +63,7 @@ export function planWrite(request: WriteRequest, stored: readonly StoredKey[]): 
     const claim = draft({ key, state, value: encodedValue(change), context: found.context, request });
     own.push({ key, bytes: encodeClaim(claim) });
     found.live = state === 'live';
+    if (found.conflict && !views.has(keyText(key))) closed.push(key);
     views.set(keyText(key), viewOfOwn(claim, own.length - 1));
   }
   const guards = stored
@@ -71,7 +81,7 @@ export function planWrite(request: WriteRequest, stored: readonly StoredKey[]): 
     ),
     nowMs: request.nowMs,
   };
-  return { batch, lastFound };
+  return { batch, lastFound, closed };
 }
 
 export function keyOfChange(change: IndexChange): ClaimKey {
@@ -92,12 +102,41 @@ export function keyOfChange(change: IndexChange): ClaimKey {
   }
 }
 
-type FoundKey = { live: boolean; readonly dot: Dot | undefined; readonly context: readonly Dot[] };
+type FoundKey = {
+  /** Here or elsewhere: what is still shown here is deleted here, although another region has done so already. */
+  live: boolean;
+  readonly dot: Dot | undefined;
+  /** As it is stored, and therefore shown. */
+  readonly conflict: boolean;
+  readonly context: readonly Dot[];
+};
 
-function foundKey(read: StoredKey): FoundKey {
-  const claims = read.claims.map(decodeClaim);
-  const { live, winner } = resolveKey(claims);
-  return { live, dot: winner?.dot, context: contextOver(claims) };
+function foundKey(read: StoredKey, seen: ReadonlyMap<string, SeenKey>): FoundKey {
+  const stored = read.claims.map(decodeClaim);
+  const { claims = [], dots = [] } = seen.get(keyText(read.key)) ?? {};
+  const here = resolveKey(stored);
+  const { live, winner } = resolveKey([...stored, ...claims]);
+  return {
+    live: live || here.live,
+    dot: winner?.dot,
+    conflict: here.conflict,
+    context: newestOf([...dotsOf(stored), ...dots]),
+  };
+}
+
+type SeenKey = { readonly claims: readonly Claim[]; readonly dots: readonly Dot[] };
+
+/**
+ * What others answered. Of our own origin nothing is taken from them: what is stored here is newer, and where it is
+ * not, this region has lost writes, and a context that names them would make the new claim malformed.
+ */
+function seenByKey({ seen, origin }: WriteRequest): ReadonlyMap<string, SeenKey> {
+  const isOurs = (dot: Dot) => originText(dot) === originText(origin);
+  const decoded = seen.map(decodeClaim).filter((claim) => !isOurs(claim.dot));
+  const byKey = Map.groupBy(decoded, (claim) => keyText(claimKeyOf(claim)));
+  return new Map(
+    [...byKey].map(([key, claims]) => [key, { claims, dots: dotsOf(claims).filter((dot) => !isOurs(dot)) }]),
+  );
 }
 
 /** Two edits of one account that did not know of each other must not become one that forgets the other. */
@@ -108,10 +147,15 @@ function refuseIfReplaced(change: IndexChange, { dot }: FoundKey): void {
   if (!isSame) throw new UnavailableError(`${change.name} was changed by somebody else at the same time`);
 }
 
-/** Everything that these claims are and have seen: per origin and epoch the newest sequence. */
-function contextOver(claims: readonly Claim[]): readonly Dot[] {
+/** Everything that these claims are and have seen. */
+function dotsOf(claims: readonly Claim[]): readonly Dot[] {
+  return claims.flatMap((claim) => [claim.dot, ...claim.context]);
+}
+
+/** Per origin and epoch the newest sequence, in the order of a context. */
+function newestOf(dots: readonly Dot[]): readonly Dot[] {
   const newest = new Map<string, Dot>();
-  for (const dot of claims.flatMap((claim) => [claim.dot, ...claim.context])) {
+  for (const dot of dots) {
     const known = newest.get(originText(dot));
     if (known === undefined || known.sequence < dot.sequence) newest.set(originText(dot), dot);
   }

@@ -19,6 +19,8 @@ export type KeyResolution = {
   /** What the key is resolved to; the newest uncovered delete when nothing is live; absent without any claim. */
   readonly winner: Claim | undefined;
   readonly conflict: boolean;
+  /** Live and uncovered, ascending as for winning: the sides of a conflict, where there is one. */
+  readonly standing: readonly Claim[];
   /** Live and uncovered, with another value than the winner's. */
   readonly losers: readonly Claim[];
   /** What other claims have replaced. */
@@ -35,7 +37,7 @@ export function resolveKey(claims: readonly Claim[]): KeyResolution {
   const live = uncovered.filter((claim) => claim.state === 'live');
   const winner = live.at(-1) ?? uncovered.at(-1);
   const losers = live.filter((claim) => winner !== undefined && !bytesEqual(claim.value, winner.value));
-  return { live: live.length > 0, winner, conflict: losers.length > 0, losers, covered };
+  return { live: live.length > 0, winner, conflict: losers.length > 0, standing: live, losers, covered };
 }
 
 /**

@@ -43,6 +43,12 @@ export type ClaimsDriverConfig = ClaimsConfig & {
 /** The step's summaries, retries and time-outs hang on this; a tenth of the shortest of them. */
 const TICK_MS = 100;
 
+type WriteOptions = {
+  readonly principal: string;
+  readonly signal: AbortSignal;
+  /** Claims that other regions hold of the changed keys: the write has seen them. */
+  readonly seen?: readonly Uint8Array[];
+};
 type Answer = { readonly resolve: (dot: Dot) => void; readonly reject: (reason: unknown) => void };
 
 export class ClaimsDriver implements ClaimWriter, AsyncDisposable {
@@ -77,10 +83,7 @@ export class ClaimsDriver implements ClaimWriter, AsyncDisposable {
   }
 
   /** When the signal aborts, the promise rejects at once, and whether the write takes place is open. */
-  async write(
-    changes: readonly IndexChange[],
-    { principal, signal }: { readonly principal: string; readonly signal: AbortSignal },
-  ): Promise<Dot> {
+  async write(changes: readonly IndexChange[], { principal, signal, seen = [] }: WriteOptions): Promise<Dot> {
     signal.throwIfAborted();
     if (this.#isClosing) throw new UnavailableError('this region is stopping');
     this.#lastWrite += 1;
@@ -90,7 +93,7 @@ export class ClaimsDriver implements ClaimWriter, AsyncDisposable {
     signal.addEventListener('abort', abort, { once: true });
     this.#answers.set(id, { resolve, reject });
     try {
-      this.#feed({ input: 'write', id, changes, principal });
+      this.#feed({ input: 'write', id, changes, principal, seen });
       return await promise;
     } finally {
       signal.removeEventListener('abort', abort);
@@ -210,14 +213,12 @@ export class ClaimsDriver implements ClaimWriter, AsyncDisposable {
     const { log, nameOf } = this.#deps;
     this.#metrics.count(event.event);
     switch (event.event) {
-      case 'conflict': {
-        const { kind, repository, name } = event.key;
-        log.warn('conflict found', {
-          repository,
-          ...(kind === CLAIM_KIND.tag ? { tag: name } : { reason: name }),
-        });
+      case 'conflict':
+        log.warn('conflict found', fieldsOfKey(event.key));
         return;
-      }
+      case 'conflict-closed':
+        log.info('conflict closed', fieldsOfKey(event.key));
+        return;
       case 'refused-delta':
         log.warn('delta refused', { peer: nameOf(event.from), reason: event.reason });
         return;
@@ -225,6 +226,10 @@ export class ClaimsDriver implements ClaimWriter, AsyncDisposable {
         log.debug('gap found', { peer: nameOf(event.from), region: nameOf(event.region) });
     }
   }
+}
+
+function fieldsOfKey({ kind, repository, name }: ClaimKey) {
+  return { repository, ...(kind === CLAIM_KIND.tag ? { tag: name } : { reason: name }) };
 }
 
 /** The digest of the manifest that a key is resolved to: a tag's value, or a manifest's own name. */
@@ -242,7 +247,7 @@ class ClaimsMetrics {
     const registers = [metrics];
     this.#events = new Counter({
       name: 'fairway_index_events_total',
-      help: 'Conflicts that were found, deltas that were refused, and gaps in what peers sent.',
+      help: 'Conflicts that were found and closed, deltas that were refused, and gaps in what peers sent.',
       labelNames: ['event'],
       registers,
     });

@@ -25,6 +25,8 @@ export type Input =
       readonly id: number;
       readonly changes: readonly IndexChange[];
       readonly principal: string;
+      /** Claims of its keys that other regions hold, verbatim: the write has seen them, whether they are here or not. */
+      readonly seen?: readonly Uint8Array[];
     }
   | { readonly input: 'received'; readonly from: RegionNumber; readonly message: Message }
   | { readonly input: 'link-up'; readonly peer: RegionNumber }
@@ -52,6 +54,7 @@ export type Output =
 /** What an operator may want to know of; each is logged and counted by the driver. */
 export type ClaimEvent =
   | { readonly event: 'conflict'; readonly key: ClaimKey }
+  | { readonly event: 'conflict-closed'; readonly key: ClaimKey }
   | { readonly event: 'refused-delta'; readonly from: RegionNumber; readonly reason: string }
   | { readonly event: 'gap'; readonly from: RegionNumber; readonly region: RegionNumber };
 

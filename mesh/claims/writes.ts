@@ -60,9 +60,10 @@ export class Writes {
 
   #decide(write: Write, stored: readonly StoredKey[]): void {
     let plan: WritePlan;
-    const { changes, principal } = write.input;
+    const { changes, principal, seen = [] } = write.input;
+    const { own: origin, nowMs } = this.#state;
     try {
-      plan = planWrite({ changes, principal, origin: this.#state.own, nowMs: this.#state.nowMs }, stored);
+      plan = planWrite({ changes, principal, seen, origin, nowMs }, stored);
     } catch (thrown) {
       this.#fail(write, messageOf(thrown));
       return;
@@ -95,6 +96,9 @@ export class Writes {
     const sequence = result.firstSequence + plan.batch.own.length - 1;
     this.#end(write, { region: own.region, epoch: own.epoch, sequence });
     this.#state.emit({ output: 'changed', keys: plan.batch.views.map(keyOf) });
+    for (const key of plan.closed) {
+      this.#state.emit({ output: 'event', event: { event: 'conflict-closed', key } });
+    }
     this.#ownGrew();
   }
 

@@ -40,6 +40,11 @@ export interface ClaimWriter {
   /** One claim a change, in order, atomically; the answer is the dot of the last one. @throws UnavailableError. */
   write(
     changes: readonly IndexChange[],
-    options: { readonly principal: string; readonly signal: AbortSignal },
+    options: {
+      readonly principal: string;
+      readonly signal: AbortSignal;
+      /** Of the request that it is for, where there is one: other regions may be asked on its behalf. */
+      readonly requestId?: string;
+    },
   ): Promise<Dot>;
 }

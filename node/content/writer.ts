@@ -216,8 +216,9 @@ export class ContentWriter {
     ];
   }
 
-  async #write(changes: readonly IndexChange[], { principal, signal }: RequestContext): Promise<Dot> {
-    return await this.#deps.claimWriter.write(changes, { principal, signal });
+  async #write(changes: readonly IndexChange[], context: RequestContext): Promise<Dot> {
+    const { principal, signal, requestId } = context;
+    return await this.#deps.claimWriter.write(changes, { principal, signal, requestId });
   }
 
   #requireWritable(repository: RepositoryName): void {

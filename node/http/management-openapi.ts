@@ -16,6 +16,9 @@ import {
   appliedList,
   applyQuery,
   changePage,
+  conflictChoice,
+  conflictList,
+  conflictQuery,
   failure,
   imageQuery,
   imageStatus,
@@ -23,6 +26,7 @@ import {
   meshStatus,
   policyList,
   policyParameters,
+  resolvedConflict,
   taskList,
   taskQuery,
 } from './management-schemas.ts';
@@ -78,6 +82,18 @@ export function openApiDocument(): Json {
           query: logQuery,
           answer: changePage,
         }),
+      },
+      '/api/v1/conflicts': {
+        get: operation('Tags that two regions moved without seeing each other.', {
+          query: conflictQuery,
+          answer: conflictList,
+        }),
+      },
+      '/api/v1/conflicts/resolve': {
+        post: {
+          ...operation('Ends a conflict in every region, to one of its sides.', { answer: resolvedConflict }),
+          requestBody: { required: true, content: content(conflictChoice) },
+        },
       },
       '/api/v1/tasks': {
         get: operation('Replication tasks of this region.', { query: taskQuery, answer: taskList }),

@@ -4,7 +4,15 @@
  */
 import { z } from 'zod';
 import { patternFault } from '#policies/select.ts';
-import type { AppliedPolicy, Change, ImageStatus, MeshStatus, PolicyEntry } from './views.ts';
+import type {
+  AppliedPolicy,
+  Change,
+  ImageStatus,
+  MeshStatus,
+  PolicyEntry,
+  ResolvedConflict,
+  TagConflict,
+} from './views.ts';
 
 const milliseconds = z.number().describe('Milliseconds since 1970; 0 for never.');
 const bytes = z.number().describe('Bytes.');
@@ -48,6 +56,19 @@ export const logQuery = z.strictObject({
 });
 
 export const policyParameters = z.strictObject({ name: z.string().min(1).max(253) });
+
+const taggedName = z.string().min(3).max(512);
+
+export const conflictQuery = z.strictObject({
+  name: taggedName.optional().describe('Only the conflict of this `repository:tag`.'),
+  after: taggedName.optional().describe('Those after this `repository:tag`: `next` of the answer before.'),
+  limit: z.coerce.number().int().min(1).max(200).default(100),
+});
+
+export const conflictChoice = z.strictObject({
+  name: taggedName.describe('`repository:tag`.'),
+  to: z.string().min(1).max(512).describe('The digest of one of its sides, or the region that pushed it.'),
+});
 
 const peerStatus = z.object({
   region: z.string(),
@@ -109,6 +130,32 @@ const appliedPolicy: z.ZodType<AppliedPolicy> = z.object({
   kind: z.string(),
   name: z.string(),
   change: z.enum(['created', 'changed', 'unchanged']),
+});
+
+const tagConflict: z.ZodType<TagConflict> = z.object({
+  repository: z.string(),
+  tag: z.string(),
+  sinceMs: milliseconds,
+  sides: z.array(
+    z.object({
+      digest: z.string(),
+      region: z.string(),
+      principal: z.string(),
+      changedMs: milliseconds,
+      wins: z.boolean(),
+    }),
+  ),
+});
+
+export const conflictList = z.object({
+  conflicts: z.array(tagConflict),
+  next: z.string().optional().describe('There may be more after this one.'),
+});
+
+export const resolvedConflict: z.ZodType<ResolvedConflict> = z.object({
+  repository: z.string(),
+  tag: z.string(),
+  digest: z.string(),
 });
 
 const task = z.object({

@@ -16,6 +16,7 @@ import type { Random } from '#runtime/random.ts';
 import type { TaskRows } from '#storage/metadata.ts';
 import { createServer, type ListenConfig, type Listening, listen } from './listener.ts';
 import { type AccountAdmin, addAccountRoutes } from './management-accounts.ts';
+import { addConflictRoutes } from './management-conflicts.ts';
 import { failureReply } from './management-errors.ts';
 import { openApiDocument } from './management-openapi.ts';
 import {
@@ -27,11 +28,12 @@ import {
   taskQuery,
 } from './management-schemas.ts';
 import { RequestIds } from './request-ids.ts';
-import type { ChangeLog, Health, MeshView, PolicyBook } from './views.ts';
+import type { ChangeLog, ConflictBook, Health, MeshView, PolicyBook } from './views.ts';
 
 export type ManagementServerDeps = {
   readonly mesh: MeshView;
   readonly policies: PolicyBook;
+  readonly conflicts: ConflictBook;
   readonly tasks: Pick<TaskRows, 'list'>;
   readonly accounts: AccountAdmin;
   readonly changes: ChangeLog;
@@ -135,6 +137,7 @@ function addRoutes(
   api.get('/api/v1/log', (request, reply) =>
     deps.changes.read(logQuery.parse(request.query), contextFor(request, reply)),
   );
+  addConflictRoutes(api, deps, contextFor);
   api.get('/api/v1/tasks', async (request) => {
     const { state, limit } = taskQuery.parse(request.query);
     const unfinished = TASK_STATES.filter((candidate) => candidate !== 'done');

@@ -2,6 +2,7 @@
  * The small roles that the HTTP room asks of others for its management API and its peers. The mesh and the roof
  * implement them structurally; nothing here knows how.
  */
+import type { RepositoryName, Tag } from '#domain/name.ts';
 import type { RequestContext } from '#domain/request-context.ts';
 
 /** What this region knows of the mesh: `GET /api/v1/status`. */
@@ -96,6 +97,54 @@ export type AppliedPolicy = {
   readonly kind: string;
   readonly name: string;
   readonly change: 'created' | 'changed' | 'unchanged';
+};
+
+/** Tags that two regions moved without seeing each other: `/api/v1/conflicts`. */
+export interface ConflictBook {
+  /** Ordered by repository and tag, those after one (empty: from the first). */
+  list(
+    after: { readonly repository: string; readonly tag: string },
+    limit: number,
+  ): Promise<{
+    readonly conflicts: readonly TagConflict[];
+    /** There may be more after this one. */
+    readonly next?: { readonly repository: string; readonly tag: string };
+  }>;
+  /** `undefined`: the tag is in no conflict that this region knows of. */
+  find(name: TagName): Promise<TagConflict | undefined>;
+  /**
+   * Ends it in every region. `to`: the digest of a side, or its region. `undefined`: the tag is in no conflict.
+   * @throws RegistryError (409) when `to` names none of the sides; UnavailableError.
+   */
+  resolve(
+    choice: TagName & { readonly to: string },
+    context: RequestContext,
+  ): Promise<ResolvedConflict | undefined>;
+}
+
+export type TagName = { readonly repository: RepositoryName; readonly tag: Tag };
+
+export type TagConflict = {
+  readonly repository: string;
+  readonly tag: string;
+  /** When the second of its sides was pushed, by the clock of its region. */
+  readonly sinceMs: number;
+  /** The one that wins first. Two may have one digest. */
+  readonly sides: readonly ConflictSide[];
+};
+
+export type ConflictSide = {
+  readonly digest: string;
+  readonly region: string;
+  readonly principal: string;
+  readonly changedMs: number;
+  readonly wins: boolean;
+};
+
+export type ResolvedConflict = {
+  readonly repository: string;
+  readonly tag: string;
+  readonly digest: string;
 };
 
 /** Live and ready: what `/livez` and `/readyz` answer; `reasons` is empty when all is well. */

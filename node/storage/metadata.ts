@@ -123,6 +123,12 @@ export interface ViewRows {
     after: { readonly repository: string; readonly name: string },
     limit: number,
   ): Promise<readonly ViewRow[]>;
+  /** Rows of one kind whose key is in conflict, after a key, ordered by (repository, name). */
+  conflicts(
+    kind: number,
+    after: { readonly repository: string; readonly name: string },
+    limit: number,
+  ): Promise<readonly ViewRow[]>;
   /** Number of live rows of one kind. */
   count(kind: number): Promise<number>;
 }

@@ -36,6 +36,9 @@ export function openViewRows(store: Store): ViewRows {
     async scan(kind, after, limit) {
       return (await reader.all(statements.scan.bind({ kind, ...after, limit }))).map(viewRow);
     },
+    async conflicts(kind, after, limit) {
+      return (await reader.all(statements.conflicts.bind({ kind, ...after, limit }))).map(viewRow);
+    },
     async count(kind) {
       const row = await reader.first(statements.count.bind({ tally: `view/${kind}` }));
       return row?.count ?? 0;
@@ -103,6 +106,15 @@ function prepareStatements(db: Store['db']) {
     ),
     scan: prepare((p: Place<ClaimKey & { readonly limit: number }>) =>
       live
+        .where('kind', '=', p('kind'))
+        .where((eb) => eb(eb.refTuple('repository', 'name'), '>', eb.tuple(p('repository'), p('name'))))
+        .orderBy('repository')
+        .orderBy('name')
+        .limit(p('limit')),
+    ),
+    conflicts: prepare((p: Place<ClaimKey & { readonly limit: number }>) =>
+      views
+        .where('conflict', '=', sql.lit(1))
         .where('kind', '=', p('kind'))
         .where((eb) => eb(eb.refTuple('repository', 'name'), '>', eb.tuple(p('repository'), p('name'))))
         .orderBy('repository')

@@ -19,6 +19,7 @@ import {
   i13BecomesEqual,
   i15OnlyTrueBytes,
   type KeyState,
+  p5LookedIsCovered,
 } from '#chaos/invariants.ts';
 import type { KnownClaim, Past } from '#chaos/ledger.ts';
 import { CLAIM_KIND } from '#domain/claim-kind.ts';
@@ -183,4 +184,13 @@ test('I15: bytes that their origin never committed violate it', () => {
   assert.match(i15OnlyTrueBytes(first, undefined) ?? '', /never committed/);
   assert.match(i15OnlyTrueBytes({ ...first, bytes: Uint8Array.of(1, 2) }, first) ?? '', /other bytes/);
   assert.equal(i15OnlyTrueBytes(first, first), undefined);
+});
+
+test('P5: a write that does not replace what its look was told of violates it', () => {
+  const { dot } = claim({ of: 2, sequence: 5, value: 'first' });
+  const writing = (...saw: NonNullable<Sketch['saw']>) => claim({ of: 1, sequence: 9, value: 'second', saw });
+  assert.match(p5LookedIsCovered(writing(), dot) ?? '', /1\.9 of .* after 2\.5 was acknowledged/);
+  assert.match(p5LookedIsCovered(writing([2, 4], [3, 7]), dot) ?? '', /does not replace it/);
+  assert.equal(p5LookedIsCovered(writing([2, 5]), dot), undefined);
+  assert.equal(p5LookedIsCovered(writing([2, 6]), dot), undefined);
 });

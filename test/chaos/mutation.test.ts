@@ -51,7 +51,7 @@ for (const name of Object.keys(MUTATIONS)) {
   test(`simulate: the mutation ${name} is found within ${MUTATION_SEEDS} seeds`, async () => {
     const { code, out } = await simulate('--mutation', name, '--seeds', String(MUTATION_SEEDS));
     assert.equal(code, 0, out);
-    assert.match(out, /^violated: I\d+ in seed \d+: /m);
+    assert.match(out, /^violated: [IP]\d+ in seed \d+: /m);
     assert.match(
       out,
       new RegExp(`^replay: npm run simulate -- --seed \\d+ --scenario default --mutation ${name}$`, 'm'),

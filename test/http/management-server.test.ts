@@ -38,6 +38,8 @@ for (const [what, authorization] of [
       ['PATCH', '/api/v1/accounts/ada'],
       ['POST', '/api/v1/accounts/ada/rotate'],
       ['GET', '/api/v1/log'],
+      ['GET', '/api/v1/conflicts'],
+      ['POST', '/api/v1/conflicts/resolve'],
     ] as const) {
       const reply = await node.call(method, path, { authorization });
       assert.deepEqual([reply.status, errorOf(reply).code], [401, 'UNAUTHORIZED'], `${method} ${path}`);
@@ -55,6 +57,8 @@ for (const [path, parameter] of [
   ['/api/v1/tasks?limit=0', 'limit'],
   ['/api/v1/tasks?limit=1001', 'limit'],
   ['/api/v1/tasks?limit=x', 'limit'],
+  ['/api/v1/conflicts?limit=201', 'limit'],
+  ['/api/v1/conflicts?tag=x', 'tag'],
 ] as const) {
   test(`management: ${path} is 400 and names ${parameter}`, async () => {
     await using node = await NodeUnderTest.open();
@@ -143,6 +147,7 @@ test('management: the document describes every path, its parameters and its answ
   assert.deepEqual(operations.sort(), [
     'delete /api/v1/policies/{name}',
     'get /api/v1/accounts',
+    'get /api/v1/conflicts',
     'get /api/v1/images',
     'get /api/v1/log',
     'get /api/v1/policies',
@@ -151,6 +156,7 @@ test('management: the document describes every path, its parameters and its answ
     'patch /api/v1/accounts/{name}',
     'post /api/v1/accounts',
     'post /api/v1/accounts/{name}/rotate',
+    'post /api/v1/conflicts/resolve',
     'post /api/v1/policies',
   ]);
   const [name] = document.paths['/api/v1/images'].get.parameters;
@@ -238,6 +244,11 @@ class NodeUnderTest implements AsyncDisposable {
           apply: async (text, file, context) =>
             node.#answer(`apply ${file} ${context.principal} ${text}`, [APPLIED]),
           remove: async (name) => node.#answer(`remove ${name}`, name === POLICY.name),
+        },
+        conflicts: {
+          list: async () => node.#answer('conflicts', { conflicts: [] }),
+          find: async () => node.#answer('conflict', undefined),
+          resolve: async () => node.#answer('resolve', undefined),
         },
         tasks: {
           list: async ({ states, limit }) => node.#answer(`tasks ${states.join(',')} ${limit}`, [TASK]),

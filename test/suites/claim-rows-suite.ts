@@ -287,6 +287,22 @@ function viewLaws(name: string, open: OpenMetadata): void {
     );
   });
 
+  test(`${name}: keys in conflict are listed in order, until they are not any more`, async () => {
+    await using metadata = await open();
+    for (const key of [tag('b'), tag('a'), { ...tag('x'), repository: 'a' }, { ...tag('x'), kind: 9 }]) {
+      const inConflict = [{ ...view(key, { own: 0 }), conflict: true }];
+      await commit(metadata, { ...ownTag(key, 0), views: inConflict });
+    }
+    await commit(metadata, ownTag(tag('calm'), 0));
+    const listed = async (repository: string, name: string, limit: number) =>
+      (await metadata.views.conflicts(CLAIM_KIND.tag, { repository, name }, limit)).map((row) => row.name);
+    assert.deepEqual(await listed('', '', 10), ['x', 'a', 'b']);
+    assert.deepEqual(await listed('', '', 2), ['x', 'a']);
+    assert.deepEqual(await listed(app, 'a', 10), ['b']);
+    await commit(metadata, ownTag(tag('b'), 1));
+    assert.deepEqual(await listed('', '', 10), ['x', 'a']);
+  });
+
   test(`${name}: a repository whose last tag is deleted is no longer named`, async () => {
     await using metadata = await open();
     await commit(metadata, ownTag(tag('only'), 0));

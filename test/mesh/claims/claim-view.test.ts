@@ -37,6 +37,7 @@ test('view: without claims nothing is there', () => {
     live: false,
     winner: undefined,
     conflict: false,
+    standing: [],
     losers: [],
     covered: [],
   });
@@ -49,6 +50,7 @@ test('view: a claim that saw another covers it, however early its clock', () => 
     live: true,
     winner: later,
     conflict: false,
+    standing: [later],
     losers: [],
     covered: [seen],
   });
@@ -85,6 +87,7 @@ test('view: what raced with another value is a conflict, and the loser is kept',
   const [one, two, same] = [claim(dot(1, 1), 'x'), claim(dot(2, 1), 'y'), claim(dot(3, 1), 'y')];
   const resolved = resolveKey([one, two, same]);
   assert.deepEqual([resolved.winner, resolved.conflict, resolved.losers], [same, true, [one]]);
+  assert.deepEqual(resolved.standing, [one, two, same]);
   const equal = resolveKey([two, same]);
   assert.deepEqual([equal.conflict, equal.losers], [false, []]);
 });
@@ -97,6 +100,7 @@ test('view: a push that a delete did not see survives it', () => {
     live: true,
     winner: unseen,
     conflict: false,
+    standing: [unseen],
     losers: [],
     covered: [seen],
   });

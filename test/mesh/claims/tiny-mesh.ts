@@ -88,10 +88,20 @@ export class TinyRegion {
 
   /** The dot, or the reason why not. */
   tryWrite(...changes: readonly IndexChange[]): Dot | string | undefined {
+    return this.tryWriteHaving([], ...changes);
+  }
+
+  /** As `tryWrite`, of one that has seen claims which others hold. */
+  tryWriteHaving(seen: readonly Uint8Array[], ...changes: readonly IndexChange[]): Dot | string | undefined {
     this.#lastWrite += 1;
     const id = this.#lastWrite;
-    this.feed({ input: 'write', id, changes, principal: `user-${this.number}` });
+    this.feed({ input: 'write', id, changes, principal: `user-${this.number}`, seen });
     return this.#outcomes.get(id);
+  }
+
+  /** What a look at this region answers. */
+  claimsOf(tag: string): readonly Uint8Array[] {
+    return this.rows.ofKeys([tagKey(tag)]).flatMap(({ claims }) => claims);
   }
 
   feed(input: Input): void {
