@@ -4,15 +4,16 @@
  * through what others had seen. From this follows which claims a region must consider replaced, without a look at
  * the contexts that the core wrote. It also keeps a fingerprint of each origin's map after every sequence number.
  *
- * It holds one epoch a region: nothing in these simulations restores a backup.
+ * A region that is set back to an older state has not seen, from then on, what it saw after that.
  */
+import type { Dot } from '#domain/dot.ts';
 import type { HybridTime } from '#domain/hybrid-time.ts';
 import type { RegionNumber } from '#domain/region.ts';
 import type { ClaimKey } from '#storage/metadata.ts';
 import { type HeldClaim, keyText, originText } from './claim-store.ts';
 
-/** The newest sequence number by origin, of one key. */
-export type Past = ReadonlyMap<RegionNumber, number>;
+/** The newest sequence number by origin (as text: region and epoch), of one key. */
+export type Past = ReadonlyMap<string, number>;
 
 /** What the core's own codec reads from a claim's bytes, reduced to what is checked. */
 export type ReadClaim = {
@@ -20,7 +21,7 @@ export type ReadClaim = {
   readonly value: Uint8Array;
   readonly principal: string;
   /** The claims that it says it replaces. */
-  readonly context: readonly { readonly region: RegionNumber; readonly sequence: number }[];
+  readonly context: readonly Dot[];
 };
 
 export type KnownClaim = HeldClaim &
@@ -40,12 +41,15 @@ export type Knowledge = {
   readonly deleted: Past;
 };
 
+/** Knowledge by key. */
+export type RegionMemory = ReadonlyMap<string, Knowledge>;
+
 export type Fingerprint = { readonly count: number; readonly sum: number };
 
 type MutableKnowledge = {
-  readonly seen: Map<RegionNumber, number>;
-  readonly replaced: Map<RegionNumber, number>;
-  readonly deleted: Map<RegionNumber, number>;
+  readonly seen: Map<string, number>;
+  readonly replaced: Map<string, number>;
+  readonly deleted: Map<string, number>;
 };
 type OriginHistory = {
   readonly claims: KnownClaim[];
@@ -56,7 +60,8 @@ type OriginHistory = {
 export class Ledger {
   readonly #read: (bytes: Uint8Array) => ReadClaim;
   readonly #origins = new Map<string, OriginHistory>();
-  readonly #knowledge = new Map<string, MutableKnowledge>();
+  /** By region, then by key. */
+  readonly #knowledge = new Map<RegionNumber, Map<string, MutableKnowledge>>();
 
   constructor(read: (bytes: Uint8Array) => ReadClaim) {
     this.#read = read;
@@ -99,6 +104,16 @@ export class Ledger {
     return this.#knowledgeOf(region, key);
   }
 
+  /** What a region knows at this moment, to be given to `setBack` later. */
+  memory(region: RegionNumber): RegionMemory {
+    return copied(this.#knowledge.get(region) ?? new Map<string, MutableKnowledge>());
+  }
+
+  /** The region was restored to an older state: it knows what it knew then. */
+  setBack(region: RegionNumber, memory: RegionMemory): void {
+    this.#knowledge.set(region, copied(memory));
+  }
+
   /** The origin's map as it was right after `sequence`; `undefined` when it never came that far. */
   fingerprint(origin: { readonly region: RegionNumber; readonly epoch: string }, sequence: number) {
     if (sequence === 0) return { count: 0, sum: 0 };
@@ -118,29 +133,40 @@ export class Ledger {
   }
 
   #knowledgeOf(region: RegionNumber, key: ClaimKey): MutableKnowledge {
-    const text = `${region} ${keyText(key)}`;
-    const known = this.#knowledge.get(text) ?? { seen: new Map(), replaced: new Map(), deleted: new Map() };
-    this.#knowledge.set(text, known);
+    const keys = this.#knowledge.get(region) ?? new Map<string, MutableKnowledge>();
+    this.#knowledge.set(region, keys);
+    const text = keyText(key);
+    const known = keys.get(text) ?? { seen: new Map(), replaced: new Map(), deleted: new Map() };
+    keys.set(text, known);
     return known;
   }
 }
 
+function copied(memory: RegionMemory): Map<string, MutableKnowledge> {
+  return new Map(
+    [...memory].map(([key, { seen, replaced, deleted }]): [string, MutableKnowledge] => [
+      key,
+      { seen: new Map(seen), replaced: new Map(replaced), deleted: new Map(deleted) },
+    ]),
+  );
+}
+
 /** True when the past includes the claim. */
 export function includes(past: Past, { dot }: Pick<HeldClaim, 'dot'>): boolean {
-  return (past.get(dot.region) ?? 0) >= dot.sequence;
+  return (past.get(originText(dot)) ?? 0) >= dot.sequence;
 }
 
 function learn(knowledge: MutableKnowledge, claim: KnownClaim): void {
   join(knowledge.seen, claim.saw);
-  raise(knowledge.seen, claim.dot.region, claim.dot.sequence);
+  raise(knowledge.seen, originText(claim.dot), claim.dot.sequence);
   join(knowledge.replaced, claim.saw);
   if (!claim.live) join(knowledge.deleted, claim.saw);
 }
 
-function join(into: Map<RegionNumber, number>, from: Past): void {
-  for (const [region, sequence] of from) raise(into, region, sequence);
+function join(into: Map<string, number>, from: Past): void {
+  for (const [origin, sequence] of from) raise(into, origin, sequence);
 }
 
-function raise(into: Map<RegionNumber, number>, region: RegionNumber, sequence: number): void {
-  if ((into.get(region) ?? 0) < sequence) into.set(region, sequence);
+function raise(into: Map<string, number>, origin: string, sequence: number): void {
+  if ((into.get(origin) ?? 0) < sequence) into.set(origin, sequence);
 }

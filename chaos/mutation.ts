@@ -48,6 +48,17 @@ export const MUTATIONS = {
     about: 'claims do not say what they have seen',
     edits: [{ file: 'changes.ts', find: 'context: found.context,', put: 'context: [],' }],
   },
+  'no-epoch': {
+    about: 'a region that was set back goes on in its old epoch',
+    edits: [
+      { file: 'mark-verdict.ts', find: 'if (found.isNew) return', put: 'if (mark !== null) return' },
+      {
+        file: 'epochs.ts',
+        find: '        this.#heard = Math.max(this.#heard, cursor.have);',
+        put: '        continue;',
+      },
+    ],
+  },
   'no-follow-retry': {
     about: 'what is missing is asked for once, and never again',
     edits: [{ file: 'claims-core.ts', find: '    this.#askForMissing();\n', put: '' }],

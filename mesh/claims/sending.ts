@@ -64,7 +64,7 @@ export class Sending {
 
   #pump(follower: Follower, origin: OriginState): void {
     const stream = this.#followers.stream(follower, origin);
-    const wanted = origin === this.#state.own || stream.relaying;
+    const wanted = origin.region === this.#state.self || stream.relaying;
     if (!follower.following || !wanted || stream.reading !== undefined || follower.blocked) return;
     if (stream.sent >= origin.have) {
       this.#tellExact(follower, origin);

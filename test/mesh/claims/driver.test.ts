@@ -10,6 +10,7 @@ import { parseRegionNumber, type RegionNumber } from '#domain/region.ts';
 import { resolveStored } from '#mesh/claims/claim-view.ts';
 import { DEFAULT_CLAIMS_CONFIG } from '#mesh/claims/core-state.ts';
 import { ClaimsDriver } from '#mesh/claims/driver.ts';
+import type { MarkVerdict } from '#mesh/claims/mark-verdict.ts';
 import type { Message } from '#mesh/claims/message.ts';
 import type { LocateRequest } from '#mesh/transport/transport.ts';
 import { memoryMesh } from '#mesh/transport/transport-memory.ts';
@@ -35,6 +36,7 @@ type Seams = {
   readonly manifests?: readonly ManifestRow[];
   readonly send?: (to: RegionNumber, message: Message) => boolean;
   readonly peers?: readonly number[];
+  readonly verdict?: MarkVerdict;
 };
 
 async function openDriver(number: number, seams: Seams = {}) {
@@ -53,10 +55,12 @@ async function openDriver(number: number, seams: Seams = {}) {
     clock: STILL,
     log: silentLog,
     metrics,
+    mintEpoch: () => epochOf(1000 + number),
     nameOf: (region: RegionNumber) => `region-${region}`,
   };
+  const { verdict = 'trusted' } = seams;
   const peers = (seams.peers ?? []).map(parseRegionNumber);
-  const driver = await ClaimsDriver.open(deps, { ...DEFAULT_CLAIMS_CONFIG, self, peers });
+  const driver = await ClaimsDriver.open(deps, { ...DEFAULT_CLAIMS_CONFIG, self, peers, verdict });
   return { driver, rows, metrics };
 }
 
