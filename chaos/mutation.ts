@@ -54,8 +54,8 @@ export const MUTATIONS = {
       { file: 'mark-verdict.ts', find: 'if (found.isNew) return', put: 'if (mark !== null) return' },
       {
         file: 'epochs.ts',
-        find: '        this.#heard = Math.max(this.#heard, cursor.have);',
-        put: '        continue;',
+        find: 'if (cursor !== undefined) this.#heard = Math.max(this.#heard, cursor.have);',
+        put: '',
       },
     ],
   },

@@ -109,29 +109,28 @@ export class RegionProcess implements Endpoint {
   start(): void {
     if (this.#core !== undefined || this.#isRestoring) return;
     const { store, startCore, network, trace, queue } = this.#deps;
-    const isDoubted = this.#readMark();
+    this.#readMark();
     trace.tell(queue.nowUs, () => `${this.region} starts at sequence ${store.origin.sequence}`);
     const { origin, cursors } = store;
-    this.#core = startCore({ self: this.region, peers: this.#peers, origin, cursors, isDoubted }, this.#plan);
+    this.#core = startCore({ self: this.region, peers: this.#peers, origin, cursors }, this.#plan);
     this.#tickAfter(this.#deps.prng.below(TICK_US));
     network.started(this.region);
   }
 
-  /** As a node does it: what is on the disk against the mark beside it. True: it stays in doubt. */
-  #readMark(): boolean {
+  /** As a node does it: what is on the disk against the mark beside it. */
+  #readMark(): void {
     const { store, trace } = this.#deps;
     const { start, origin } = store;
     const found = { start, ...origin, file: String(this.#file), changed: '', isNew: start === '' };
     const verdict = judgeMark(this.#mark, found);
     this.#starts += 1;
     store.start = String(this.#starts);
-    if (verdict !== 'trusted' && verdict !== 'doubted') {
+    if (verdict !== 'trusted') {
       const below = Number.MAX_SAFE_INTEGER;
       store.beginEpoch({ former: origin.epoch, epoch: this.#mintEpoch(), below });
       trace.mark('new epochs');
     }
     this.#mark = { start: store.start, file: String(this.#file) };
-    return verdict === 'doubted';
   }
 
   /** No two are the same, as with chance in the real one. */

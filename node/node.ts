@@ -97,9 +97,6 @@ export async function startNode(
     ),
   );
   await mark.confirm();
-  stack.defer(() => {
-    if (!claims.status().isDoubted) mark.settle();
-  });
   const onChanged = (listener: Parameters<ClaimsDriver['onChanged']>[0]) => claims.onChanged(listener);
   const policies = stack.use(
     await PolicyBook.open({ views: metadata.views, claims, roster, onChanged, clock, log }),

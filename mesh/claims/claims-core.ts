@@ -39,7 +39,7 @@ export class ClaimsCore {
     this.#followers = new Followers(this.#state);
     this.#sending = new Sending(this.#state, this.#followers);
     this.#relays = new Relays(this.#state, this.#followers);
-    this.#epochs = new Epochs(this.#state, start.isDoubted ?? false);
+    this.#epochs = new Epochs(this.#state);
     this.#writes = new Writes({ state: this.#state, turns, epochs: this.#epochs }, () =>
       this.#sending.grew(this.#state.own),
     );
@@ -72,14 +72,13 @@ export class ClaimsCore {
         this.#state.answer(input);
         this.#sending.releaseHeld();
     }
-    this.#epochs.review(this.#writes.isHeld);
+    this.#epochs.review();
     if (this.#epochs.isOpen) this.#writes.release();
     return this.#state.takeOutputs();
   }
 
   status(): CoreStatus {
-    const status = coreStatus(this.#state, this.#followers, this.#writes.count);
-    return { ...status, isDoubted: this.#epochs.isDoubted };
+    return coreStatus(this.#state, this.#followers, this.#writes.count);
   }
 
   #linkUp(peer: RegionNumber): void {
@@ -101,13 +100,13 @@ export class ClaimsCore {
     if (follower === undefined) return;
     switch (message.type) {
       case 'follow':
-        this.#epochs.heard(from, message.cursors, true);
+        this.#epochs.heard(message.cursors);
         this.#followers.restart(follower, message);
         this.#summarize(from);
         this.#sending.resume(follower);
         return;
       case 'ack':
-        this.#epochs.heard(from, message.cursors, false);
+        this.#epochs.heard(message.cursors);
         for (const cursor of message.cursors) this.#followers.confirm(follower, cursor);
         this.#sending.resume(follower);
         return;
@@ -127,7 +126,7 @@ export class ClaimsCore {
       this.#state.emit({ output: 'event', event });
       return;
     }
-    this.#epochs.heard(follower.region, heads, true);
+    this.#epochs.heard(heads);
     for (const head of heads) {
       this.#followers.confirm(follower, head);
       const origin = this.#state.origin(head);

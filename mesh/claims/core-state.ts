@@ -128,6 +128,14 @@ export class CoreState {
       .map(({ region, epoch, have, safe }) => ({ region, epoch, have, safe }));
   }
 
+  /**
+   * Whether others may be told that what they hold of an origin is all. Of a region's own history its word counts
+   * more than any other's, so it is not given of an epoch that ended: claims may have been lost from it here.
+   */
+  mayTellExact(origin: OriginState): boolean {
+    return origin === this.own || origin.region !== this.self;
+  }
+
   /** Our own history goes on as this one; the former stays, as an origin like any other. */
   closeEpoch(origin: OriginRow): void {
     const { region, epoch, sequence } = origin;

@@ -14,8 +14,6 @@ export type CoreStatus = {
   readonly head: number;
   /** Writes that wait or run. */
   readonly writes: number;
-  /** It is not certain yet that this is the newest state of the region: writes wait. */
-  readonly isDoubted: boolean;
   /** Our own origin first. */
   readonly origins: readonly OriginStatus[];
   /** One per peer of the roster, by number. */
@@ -47,11 +45,7 @@ export type FollowerStatus = {
   readonly lagMs: number;
 };
 
-export function coreStatus(
-  state: CoreState,
-  followers: Followers,
-  writes: number,
-): Omit<CoreStatus, 'isDoubted'> {
+export function coreStatus(state: CoreState, followers: Followers, writes: number): CoreStatus {
   const { region, epoch, have } = state.own;
   return {
     region,

@@ -69,14 +69,13 @@ export class ClaimsDriver implements ClaimWriter, AsyncDisposable {
   /** Reads where this region stands, and begins. The caller disposes it, before the store and the transport. */
   static async open(deps: ClaimsDriverDeps, config: ClaimsDriverConfig): Promise<ClaimsDriver> {
     const { self, peers, verdict, ...coreConfig } = config;
-    const isDoubted = verdict === 'doubted';
-    const begins = verdict === 'trusted' || isDoubted ? undefined : verdict;
+    const begins = verdict === 'trusted' ? undefined : verdict;
     if (begins !== undefined) {
       const { epoch: former } = await deps.claims.origin();
       await deps.claims.beginEpoch({ former, epoch: deps.mintEpoch(), below: Number.MAX_SAFE_INTEGER });
     }
     const [origin, cursors] = await Promise.all([deps.claims.origin(), deps.claims.cursors()]);
-    const core = new ClaimsCore({ self, peers, origin, cursors, isDoubted }, coreConfig);
+    const core = new ClaimsCore({ self, peers, origin, cursors }, coreConfig);
     const driver = new ClaimsDriver(deps, core);
     if (begins !== undefined) driver.#report({ event: 'epoch-begun', reason: begins });
     return driver;

@@ -65,6 +65,4 @@ export type StepStart = {
   readonly peers: readonly RegionNumber[];
   readonly origin: OriginRow;
   readonly cursors: readonly CursorRow[];
-  /** The store may be older than what was running last; see `mark-verdict.ts`. */
-  readonly isDoubted?: boolean;
 };

@@ -25,7 +25,7 @@ export class Writes {
   readonly #turns: KeyTurns;
   readonly #epochs: Epochs;
   readonly #ownGrew: () => void;
-  /** Read, and not decided while an epoch is in doubt or about to begin; they count as waiting. */
+  /** Read, and not decided while an epoch is about to begin; they count as waiting. */
   #held: readonly Write[] = [];
   #count = 0;
 
@@ -42,10 +42,6 @@ export class Writes {
 
   get count(): number {
     return this.#count;
-  }
-
-  get isHeld(): boolean {
-    return this.#held.length > 0;
   }
 
   /** To be called when `Epochs.isOpen`. */

@@ -60,7 +60,7 @@ export class MarkFile implements AsyncDisposable {
   readonly #paths: MarkPaths;
   readonly #before: FileFacts | undefined;
   #running: RollbackMark | undefined;
-  #isSettled = false;
+  #isConfirmed = false;
 
   /** To be called before the database is opened. Disposed of after the database, it marks an orderly stop. */
   static async open(paths: MarkPaths): Promise<MarkFile> {
@@ -85,18 +85,15 @@ export class MarkFile implements AsyncDisposable {
     return { ...found, file, changed, isNew: this.#before === undefined };
   }
 
-  /** To be called when what `start` found was acted upon. */
+  /** To be called when what `start` found was acted upon; without it the next start judges the same again. */
   async confirm(): Promise<void> {
-    if (this.#running !== undefined) await writeMark(this.#paths.mark, this.#running);
-  }
-
-  /** The state of this region is beyond doubt: an orderly stop may say so. */
-  settle(): void {
-    this.#isSettled = true;
+    if (this.#running === undefined) throw new Error('nothing was started');
+    await writeMark(this.#paths.mark, this.#running);
+    this.#isConfirmed = true;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#running === undefined || !this.#isSettled) return;
+    if (this.#running === undefined || !this.#isConfirmed) return;
     const { epoch, sequence } = readHistory(this.#paths.database);
     const facts = await factsOf(this.#paths.database);
     if (facts === undefined) return;

@@ -72,11 +72,11 @@ export class TinyRegion {
   }
 
   /** A new core from what is stored; everything in memory is gone. */
-  start(isDoubted = false): ClaimsCore {
+  start(): ClaimsCore {
     const { origin, cursors } = this.rows;
     const peers = this.#mesh.numbers.map(parseRegionNumber);
     this.#slowAnswers = [];
-    this.core = new ClaimsCore({ self: this.number, peers, origin, cursors, isDoubted }, this.#mesh.config);
+    this.core = new ClaimsCore({ self: this.number, peers, origin, cursors }, this.#mesh.config);
     return this.core;
   }
 
