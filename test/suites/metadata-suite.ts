@@ -10,6 +10,7 @@ import { parseRepositoryName } from '#domain/name.ts';
 import type { Metadata, NewTask, TaskRow } from '#storage/metadata.ts';
 import { isRegistryError } from './blob-store-suite.ts';
 import { claimRowsSuite } from './claim-rows-suite.ts';
+import { epochSuite } from './epoch-suite.ts';
 import { image, index } from './manifest-samples.ts';
 
 type OpenMetadata = () => Promise<Metadata>;
@@ -24,6 +25,7 @@ export function metadataSuite(name: string, open: OpenMetadata): void {
   taskLaws(name, open);
   cachedTagLaws(name, open);
   claimRowsSuite(name, open);
+  epochSuite(name, open);
 }
 
 function blobLaws(name: string, open: OpenMetadata): void {

@@ -1,9 +1,9 @@
 /** Every schema change of the embedded profile, in order of name. One that was released is never edited. */
 import type { Migration } from 'kysely/migration';
 import { firstSchema } from './0001-first.ts';
-import { startId } from './0002-start.ts';
+import { startId } from './0003-start.ts';
 
 export const SQLITE_MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0001-first': firstSchema,
-  '0002-start': startId,
+  '0003-start': startId,
 };

@@ -41,6 +41,17 @@ export class ClaimRowsMemory {
     this.origin = origin;
   }
 
+  /** A backup; rows are never changed in place. */
+  copy(): ClaimRowsMemory {
+    const copy = new ClaimRowsMemory(this.origin);
+    for (const [text, value] of this.#rows) copy.#rows.set(text, value);
+    for (const [text, value] of this.#revisions) copy.#revisions.set(text, value);
+    for (const [text, value] of this.#views) copy.#views.set(text, value);
+    for (const [text, value] of this.#cursors) copy.#cursors.set(text, value);
+    for (const [text, value] of this.#manifests) copy.#manifests.set(text, value);
+    return copy;
+  }
+
   get cursors(): readonly CursorRow[] {
     return [...this.#cursors.values()];
   }
