@@ -111,6 +111,30 @@ test('driver: whoever leaves early is let go at once, and the write takes place'
   assert.equal(rows.origin.sequence, 1);
 });
 
+test('driver: a database that is not trusted begins another epoch before the first write, and says why', async () => {
+  const { driver, rows, metrics } = await openDriver(1, { verdict: 'mark-missing' });
+  await using _closing = driver;
+  assert.equal(rows.origin.epoch, epochOf(1001));
+  assert.deepEqual(await driver.write([setTag('a', 'one')], OPTIONS), {
+    region: 1,
+    epoch: epochOf(1001),
+    sequence: 1,
+  });
+  const text = await metrics.metrics();
+  assert.match(text, /fairway_epochs_total\{reason="mark-missing"\} 1/);
+  assert.match(text, /fairway_epochs_total\{reason="peer-ahead"\} 0/);
+});
+
+test('driver: a peer that holds more of us begins another epoch, and writes wait for it', async () => {
+  const { driver, rows } = await openDriver(1, { peers: [2] });
+  await using _closing = driver;
+  const heads = [{ region: parseRegionNumber(1), epoch: epochOf(1), have: 5, safe: 5 }];
+  driver.received(parseRegionNumber(2), { type: 'summary', heads });
+  const dot = await driver.write([setTag('a', 'one')], OPTIONS);
+  assert.deepEqual([dot.epoch, dot.sequence], [epochOf(1001), 1]);
+  assert.equal(rows.origin.epoch, epochOf(1001));
+});
+
 test('driver: it ends after what is under way was answered, and begins nothing then', async () => {
   const { driver, rows } = await openDriver(1);
   const writing = driver.write([setTag('a', 'one')], OPTIONS);

@@ -1,6 +1,7 @@
 /** A region that was set back while nothing beside its database showed it: its peers do, as soon as they are heard. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { ClaimsCore } from '#mesh/claims/claims-core.ts';
 import { epochOf, setTag, TinyMesh, type TinyRegion } from './tiny-mesh.ts';
 
 const SETTLED_MS = 12_000;
@@ -84,6 +85,28 @@ test('epochs: a claim of the new epoch prevails over what it saw of the old one,
     assert.equal(region.view('a')?.conflict, !isBack);
   }
   assert.equal(one.digest('early'), mesh.region(2).digest('early'));
+});
+
+test('epochs: of an epoch that another one followed, a copy that cannot become exact is no lag; a hole is', () => {
+  const mesh = new TinyMesh(2);
+  const one = mesh.region(1);
+  const [two] = [mesh.region(2).number];
+  const cursors = [
+    { region: two, epoch: epochOf(20), have: 3, safe: 1 },
+    { region: two, epoch: epochOf(21), have: 1, safe: 1 },
+  ];
+  one.core = new ClaimsCore(
+    { self: one.number, peers: [two], origin: one.rows.origin, cursors },
+    mesh.config,
+  );
+  const lagsAfter = (have: number) => {
+    const heads = cursors.map((cursor, at) => (at === 0 ? { ...cursor, have } : cursor));
+    one.feed({ input: 'received', from: two, message: { type: 'summary', heads } });
+    mesh.pass(1000);
+    return one.core.status().followers.map(({ lagMs, behindClaims }) => [lagMs > 0, behindClaims]);
+  };
+  assert.deepEqual(lagsAfter(3), [[false, 0]]);
+  assert.deepEqual(lagsAfter(4), [[true, 1]]);
 });
 
 test('epochs: a follower that confirms a commit before its answer has come proves nothing', () => {
