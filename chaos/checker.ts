@@ -5,9 +5,10 @@
 import { CLAIM_KIND } from '#domain/claim-kind.ts';
 import { type Dot, dotEquals } from '#domain/dot.ts';
 import { messageOf } from '#domain/errors.ts';
+import type { Epoch } from '#domain/region.ts';
 import type { ClaimEvent, Output } from '#mesh/claims/step.ts';
-import type { ClaimBatch, ClaimKey, ViewRow } from '#storage/metadata.ts';
-import { type Committed, type HeldClaim, keyText } from './claim-store.ts';
+import type { ClaimBatch, ClaimKey, CursorRow, ViewRow } from '#storage/metadata.ts';
+import { type Committed, type HeldClaim, keyText, originText } from './claim-store.ts';
 import {
   type InvariantName,
   i1AcknowledgedIsKept,
@@ -26,7 +27,7 @@ import {
   p5LookedIsCovered,
   type Violation,
 } from './invariants.ts';
-import type { KnownClaim, Ledger } from './ledger.ts';
+import type { KnownClaim, Ledger, RegionMemory } from './ledger.ts';
 import type { Look } from './looks.ts';
 import type { RegionProcess, Watcher } from './region-process.ts';
 import type { Mark, Trace } from './trace.ts';
@@ -42,6 +43,9 @@ export type Expected = {
 
 /** What a client asked for, and what its region was told by others before it wrote. */
 export type Acknowledged = { readonly expected: readonly Expected[]; readonly look: Look | undefined };
+type ToldWrite = { readonly key: ClaimKey; readonly dot: Dot };
+/** An acknowledged write that a restore took away; `holders`: other regions that have had it all the time since. */
+type LostWrite = ToldWrite & { readonly process: RegionProcess; readonly holders: Set<number> };
 
 /** Far above what a healthy run reaches (tens), far below what a leak reaches in its seconds of virtual time. */
 const PENDING_MAX = 256;
@@ -53,18 +57,23 @@ const EVENT_MARKS: Readonly<Record<ClaimEvent['event'], Mark>> = {
   'conflict-closed': 'conflicts closed',
   'refused-delta': 'refused deltas',
   gap: 'gaps',
+  'epoch-begun': 'new epochs',
 };
 
 export class Checker implements Watcher {
   readonly #deps: CheckerDeps;
-  /** `region key` → the newest sequence number that a client of that region was told of. */
-  readonly #acknowledged = new Map<string, number>();
+  /** `region key` → per epoch the newest claim that a client of that region was told of. */
+  readonly #acknowledged = new Map<string, Map<Epoch, ToldWrite>>();
+  readonly #lost: LostWrite[] = [];
+  readonly #processes: readonly RegionProcess[];
   /** Key → every write of it that a client was told of, oldest first. */
-  readonly #told = new Map<string, { readonly dot: Dot; readonly atUs: number }[]>();
+  readonly #told = new Map<string, { readonly key: ClaimKey; readonly dot: Dot; readonly atUs: number }[]>();
   #violation: Violation | undefined;
 
-  constructor(deps: CheckerDeps) {
+  /** `processes` may be filled after this. */
+  constructor(deps: CheckerDeps, processes: readonly RegionProcess[]) {
     this.#deps = deps;
+    this.#processes = processes;
   }
 
   get violation(): Violation | undefined {
@@ -144,7 +153,10 @@ export class Checker implements Watcher {
       const claim = this.#deps.ledger.find({ ...dot, sequence });
       const text = `${process.region} ${keyText(wanted.key)}`;
       if (claim?.dot.region === process.region && isAsAsked(claim, wanted)) {
-        this.#acknowledged.set(text, Math.max(sequence, this.#acknowledged.get(text) ?? 0));
+        const epochs = this.#acknowledged.get(text) ?? new Map<Epoch, ToldWrite>();
+        this.#acknowledged.set(text, epochs);
+        const newest = Math.max(sequence, epochs.get(dot.epoch)?.dot.sequence ?? 0);
+        epochs.set(dot.epoch, { key: wanted.key, dot: { ...dot, sequence: newest } });
         this.#comesAfter(claim, look);
       } else if (expected.length > 1 || wanted.live || process.store.views.get(keyText(wanted.key))?.live) {
         // A delete of what is not there may make no claim; everything else must have made its own.
@@ -166,7 +178,33 @@ export class Checker implements Watcher {
       const isHeard = look?.answered.has(dot.region) === true && atUs <= look.beganUs;
       if (isHeard) this.#hold('P5', p5LookedIsCovered(claim, dot));
     }
-    this.#told.set(key, [...told, { dot: claim.dot, atUs: this.#deps.nowUs() }]);
+    this.#told.set(key, [...told, { key: claim.key, dot: claim.dot, atUs: this.#deps.nowUs() }]);
+  }
+
+  memory(process: RegionProcess): RegionMemory {
+    return this.#deps.ledger.memory(process.region);
+  }
+
+  /** The region was restored: what its clients were told since then must come back, if any other region had it. */
+  setBack(process: RegionProcess, memory: RegionMemory): void {
+    const { region } = process;
+    this.#deps.ledger.setBack(region, memory);
+    for (const { key, dot, holders } of this.#lost) if (!holds(process, key, dot)) holders.delete(region);
+    for (const [text, told] of this.#told) {
+      // What the restore took away can be told to nobody who looks here.
+      this.#told.set(
+        text,
+        told.filter(({ key, dot }) => dot.region !== region || holds(process, key, dot)),
+      );
+    }
+    for (const [text, epochs] of this.#acknowledged) {
+      for (const [epoch, { key, dot }] of epochs) {
+        if (dot.region !== region || holds(process, key, dot)) continue;
+        const others = this.#processes.filter((other) => other !== process && holds(other, key, dot));
+        this.#lost.push({ process, key, dot, holders: new Set(others.map((other) => other.region)) });
+        this.#acknowledged.get(text)?.delete(epoch);
+      }
+    }
   }
 
   /** True when every region holds all that every other has; `exactly`: and knows that this is all. */
@@ -190,7 +228,11 @@ export class Checker implements Watcher {
       for (const view of process.store.views.values()) this.#checkKey(this.#stateOf(process, view));
       for (const origin of processes) this.#compareCopies(process, origin);
     }
-    this.#hold('I13', i13BecomesEqual(differentViews(processes), afterMs));
+    for (const closed of closedOrigins(processes)) {
+      if (isExact(processes, closed)) this.#compareClosed(processes, closed);
+    }
+    this.#hold('I13', i13BecomesEqual(differentViews(processes, this.#unrepaired(processes)), afterMs));
+    for (const lost of this.#lost) this.#checkLost(lost);
   }
 
   #foreignApplied(process: RegionProcess, held: HeldClaim): void {
@@ -218,8 +260,9 @@ export class Checker implements Watcher {
   }
 
   #checkKey(state: KeyState): void {
-    const acknowledged = this.#acknowledged.get(`${state.region} ${keyText(state.key)}`) ?? 0;
-    this.#hold('I1', i1AcknowledgedIsKept(state, acknowledged));
+    for (const { dot } of this.#acknowledged.get(`${state.region} ${keyText(state.key)}`)?.values() ?? []) {
+      this.#hold('I1', i1AcknowledgedIsKept(state, dot));
+    }
     this.#hold('I2', i2DeletedStaysDeleted(state));
     this.#hold('I1', i1StandingIsVisible(state));
     this.#hold('I6', i6ViewFollowsFromClaims(state));
@@ -237,16 +280,54 @@ export class Checker implements Watcher {
   }
 
   #behind(processes: readonly RegionProcess[], exactly: boolean): string[] {
-    return processes.flatMap((process) =>
-      processes
-        .filter((origin) => origin !== process)
-        .flatMap((origin) => {
-          const head = origin.store.origin.sequence;
-          const { have, safe } = process.store.cursor(origin.store.origin) ?? { have: 0, safe: 0 };
-          if (have === head && (safe === head || !exactly)) return [];
-          return [`region ${process.region} holds ${origin.region} up to ${have}, safe ${safe}, of ${head}`];
-        }),
+    return closedBehind(processes).concat(
+      processes.flatMap((process) =>
+        processes
+          .filter((origin) => origin !== process)
+          .flatMap((origin) => {
+            const head = origin.store.origin.sequence;
+            const { have, safe } = process.store.cursor(origin.store.origin) ?? { have: 0, safe: 0 };
+            if (have === head && (safe === head || !exactly)) return [];
+            return [
+              `region ${process.region} holds ${origin.region} up to ${have}, safe ${safe}, of ${head}`,
+            ];
+          }),
+      ),
     );
+  }
+
+  isClosedExact(processes: readonly RegionProcess[]): boolean {
+    return closedOrigins(processes).every((closed) => isExact(processes, closed));
+  }
+
+  /** Keys of closed epochs of which some copy is not exact: only repair by ranges, which is not there, mends them. */
+  #unrepaired(processes: readonly RegionProcess[]): ReadonlySet<string> {
+    const inexact = closedOrigins(processes).filter((closed) => !isExact(processes, closed));
+    return new Set(
+      inexact.flatMap((closed) =>
+        processes.flatMap(({ store }) =>
+          [...(store.originMap(closed)?.bySequence.values() ?? [])].map((claim) => keyText(claim.key)),
+        ),
+      ),
+    );
+  }
+
+  #checkLost({ process, key, dot, holders }: LostWrite): void {
+    if (holders.size === 0) {
+      this.#deps.trace.mark('lost tails that nobody had');
+      return;
+    }
+    this.#hold('I1', i1AcknowledgedIsKept(this.#stateOf(process, key), dot));
+    this.#deps.trace.mark('lost tails that came back');
+  }
+
+  #compareClosed([first, ...others]: readonly RegionProcess[], closed: CursorRow): void {
+    const nothing = { bySequence: new Map(), count: 0, sum: 0 };
+    const truth = first?.store.originMap(closed) ?? nothing;
+    for (const { region, store } of others) {
+      const what = `region ${region}'s copy of the closed epoch ${originText(closed)}`;
+      this.#hold('I3', i3SameBytes(store.originMap(closed) ?? nothing, truth, what));
+    }
   }
 
   #compareCopies(process: RegionProcess, origin: RegionProcess): void {
@@ -270,20 +351,55 @@ export class Checker implements Watcher {
   }
 }
 
+function holds({ store }: RegionProcess, key: ClaimKey, { region, epoch, sequence }: Dot): boolean {
+  return store
+    .claimsOf(key)
+    .some(({ dot }) => dot.region === region && dot.epoch === epoch && dot.sequence >= sequence);
+}
+
+/** Every epoch that is no region's own any more, at the newest sequence that any region holds of it. */
+function closedOrigins(processes: readonly RegionProcess[]): readonly CursorRow[] {
+  const own = new Set(processes.map(({ store }) => originText(store.origin)));
+  const closed = new Map<string, CursorRow>();
+  for (const cursor of processes.flatMap(({ store }) => store.cursors)) {
+    const text = originText(cursor);
+    if (!own.has(text) && cursor.have > (closed.get(text)?.have ?? 0)) closed.set(text, cursor);
+  }
+  return [...closed.values()];
+}
+
+function closedBehind(processes: readonly RegionProcess[]): string[] {
+  return closedOrigins(processes).flatMap((closed) =>
+    processes
+      .filter(({ store }) => (store.cursor(closed)?.have ?? 0) < closed.have)
+      .map(({ region }) => `region ${region} lacks a part of the closed epoch ${originText(closed)}`),
+  );
+}
+
+function isExact(processes: readonly RegionProcess[], closed: CursorRow): boolean {
+  return processes.every(({ store }) => store.cursor(closed)?.safe === closed.have);
+}
+
 function isAsAsked(claim: KnownClaim, { key, live, value }: Expected): boolean {
   if (keyText(claim.key) !== keyText(key) || claim.live !== live) return false;
   return value === undefined || Buffer.compare(claim.value, value) === 0;
 }
 
 /** Regions that know the same claims must show the same. */
-function differentViews([first, ...others]: readonly RegionProcess[]): readonly string[] {
+function differentViews(
+  [first, ...others]: readonly RegionProcess[],
+  exempt: ReadonlySet<string>,
+): readonly string[] {
   if (first === undefined) return [];
   return others.flatMap((other) => {
     const differing = [...first.store.views.values()].filter((view) => {
+      if (exempt.has(keyText(view))) return false;
       const theirs = other.store.views.get(keyText(view));
       return theirs === undefined || !isSameView(view, theirs);
     });
-    const [mine, theirs] = [first.store.views.size, other.store.views.size];
+    const count = ({ store }: RegionProcess) =>
+      [...store.views.keys()].filter((key) => !exempt.has(key)).length;
+    const [mine, theirs] = [count(first), count(other)];
     const sizes =
       mine === theirs ? [] : [`regions ${first.region} and ${other.region} show ${mine} and ${theirs} keys`];
     return sizes.concat(

@@ -15,6 +15,7 @@ import type {
   ClaimKey,
   ClaimRange,
   CursorRow,
+  EpochChange,
   OriginRow,
   StoredClaim,
   StoredKey,
@@ -62,15 +63,48 @@ export function originText(origin: { readonly region: RegionNumber; readonly epo
 }
 
 export class ClaimStore {
-  readonly #keys = new Map<string, KeyRow>();
-  readonly #origins = new Map<string, OriginMap>();
-  readonly #views = new Map<string, ViewRow>();
-  readonly #cursors = new Map<string, CursorRow>();
-  readonly #manifests = new Map<string, RidingManifest>();
+  /** The id that the last start of the region wrote into it; empty before the first. */
+  start = '';
+  #keys = new Map<string, KeyRow>();
+  #origins = new Map<string, OriginMap>();
+  #views = new Map<string, ViewRow>();
+  #cursors = new Map<string, CursorRow>();
+  #manifests = new Map<string, RidingManifest>();
   #origin: OriginRow;
 
   constructor(origin: OriginRow) {
     this.#origin = origin;
+  }
+
+  /** A backup: everything as it is now, apart from this one. */
+  image(): ClaimStore {
+    const image = new ClaimStore(this.#origin);
+    image.restore(this);
+    return image;
+  }
+
+  /** Becomes what the image is. */
+  restore(image: ClaimStore): void {
+    this.start = image.start;
+    this.#origin = image.#origin;
+    this.#keys = new Map(
+      [...image.#keys].map(([text, row]) => [text, { ...row, claims: new Map(row.claims) }]),
+    );
+    this.#origins = new Map(
+      [...image.#origins].map(([text, map]) => [text, { ...map, bySequence: new Map(map.bySequence) }]),
+    );
+    this.#views = new Map(image.#views);
+    this.#cursors = new Map(image.#cursors);
+    this.#manifests = new Map(image.#manifests);
+  }
+
+  beginEpoch({ former, epoch, below }: EpochChange): OriginRow {
+    const { region, sequence } = this.#origin;
+    if (this.#origin.epoch !== former || sequence >= below) return this.#origin;
+    const closed = { region, epoch: former, have: sequence, safe: sequence };
+    if (sequence > 0) this.#cursors.set(originText(closed), closed);
+    this.#origin = { ...this.#origin, epoch, sequence: 0 };
+    return this.#origin;
   }
 
   get origin(): OriginRow {

@@ -3,7 +3,7 @@
  * in order, each commit with its own flush. A crash drops everything that is under way: queued commits are lost, the
  * one being flushed may or may not be found afterwards, and no answer arrives. A full disk refuses commits.
  */
-import type { ClaimBatch, ClaimCommit } from '#storage/metadata.ts';
+import type { ClaimBatch, ClaimCommit, EpochChange, OriginRow } from '#storage/metadata.ts';
 import type { ClaimStore, Committed } from './claim-store.ts';
 import type { EventQueue } from './event-queue.ts';
 import type { Prng } from './prng.ts';
@@ -21,7 +21,15 @@ export type DiskDeps = {
 
 export type CommitAnswer = { readonly result: ClaimCommit } | { readonly failed: string };
 
-type Writing = { readonly batch: ClaimBatch; readonly answer: (answer: CommitAnswer) => void };
+export type EpochAnswer = { readonly origin: OriginRow } | { readonly failed: string };
+
+/** `execute` writes and answers how to tell; `survive` is what a crash may have left of it. */
+type Writing = {
+  readonly execute: () => () => void;
+  readonly refuse: (reason: string) => void;
+  /** True when something was written. */
+  readonly survive: () => boolean;
+};
 
 export class Disk {
   readonly #deps: DiskDeps;
@@ -59,16 +67,34 @@ export class Disk {
   }
 
   commit(batch: ClaimBatch, answer: (answer: CommitAnswer) => void): void {
-    this.#writing.push({ batch, answer });
-    if (this.#writing.length === 1) this.#writeNext();
+    this.#write({
+      execute: () => {
+        const result = this.#execute(batch);
+        return () => answer({ result });
+      },
+      refuse: (failed) => answer({ failed }),
+      survive: () => this.#apply(batch, this.#deps.store).outcome === 'committed',
+    });
+  }
+
+  beginEpoch(change: EpochChange, answer: (answer: EpochAnswer) => void): void {
+    const { store } = this.#deps;
+    this.#write({
+      execute: () => {
+        const origin = store.beginEpoch(change);
+        return () => answer({ origin });
+      },
+      refuse: (failed) => answer({ failed }),
+      survive: () => store.beginEpoch(change).epoch === change.epoch,
+    });
   }
 
   crash(): void {
-    const { prng, trace, store } = this.#deps;
+    const { prng, trace } = this.#deps;
     trace.mark('commits unanswered in a crash', this.#unanswered);
     const [first] = this.#writing;
     const survives = first !== undefined && !this.#full && prng.chance(this.#plan.survival);
-    if (survives && this.#apply(first.batch, store).outcome === 'committed') {
+    if (survives && first.survive()) {
       trace.mark('commits unanswered in a crash');
     }
     trace.mark('commits lost in a crash', this.#writing.length - (survives ? 1 : 0));
@@ -77,31 +103,38 @@ export class Disk {
     this.#life += 1;
   }
 
+  #write(writing: Writing): void {
+    this.#writing.push(writing);
+    if (this.#writing.length === 1) this.#writeNext();
+  }
+
   #writeNext(): void {
     const [writing] = this.#writing;
     if (writing === undefined) return;
     this.#after(this.#delayUs(this.#plan.commitMs), () => {
       this.#writing.shift();
-      const answer = this.#execute(writing.batch);
+      const answer = this.#answerOf(writing);
       this.#unanswered += 1;
       this.#after(this.#delayUs(this.#plan.commitMs / 10), () => {
         this.#unanswered -= 1;
-        writing.answer(answer);
+        answer();
       });
       this.#writeNext();
     });
   }
 
-  #execute(batch: ClaimBatch): CommitAnswer {
-    if (this.#full) {
-      this.#deps.trace.mark('full disks');
-      return { failed: 'the disk is full' };
-    }
+  #answerOf(writing: Writing): () => void {
+    if (!this.#full) return writing.execute();
+    this.#deps.trace.mark('full disks');
+    return () => writing.refuse('the disk is full');
+  }
+
+  #execute(batch: ClaimBatch): ClaimCommit {
     const { store, prng } = this.#deps;
     if (prng.chance(this.#plan.rivalry)) store.raiseRevisions(batch.guards.map((guard) => guard.key));
     const result = this.#apply(batch, store);
     if (result.outcome === 'conflict') this.#deps.trace.mark('stale commits');
-    return { result };
+    return result;
   }
 
   #apply(batch: ClaimBatch, store: ClaimStore): ClaimCommit {

@@ -4,10 +4,11 @@
  * I14, I16) belong to parts that this simulation does not run: range repair, content, sessions, failure detection.
  */
 import { CLAIM_KIND } from '#domain/claim-kind.ts';
+import type { Dot } from '#domain/dot.ts';
 import { compareHybridTimes } from '#domain/hybrid-time.ts';
 import type { RegionNumber } from '#domain/region.ts';
 import type { ClaimKey, CursorRow, ViewRow } from '#storage/metadata.ts';
-import { type HeldClaim, type HeldOrigin, keyText } from './claim-store.ts';
+import { type HeldClaim, type HeldOrigin, keyText, originText } from './claim-store.ts';
 import { type Fingerprint, includes, type Knowledge, type KnownClaim, type Past } from './ledger.ts';
 
 export type InvariantName =
@@ -44,12 +45,14 @@ export type Resolution = {
 };
 
 /** I1: an acknowledged write is at its region, or one that had seen it is. */
-export function i1AcknowledgedIsKept(state: KeyState, acknowledged: number): string | undefined {
+export function i1AcknowledgedIsKept(state: KeyState, acknowledged: Dot | undefined): string | undefined {
   const { region, stored, key } = state;
-  if (acknowledged === 0) return undefined;
-  const held = stored.find((claim) => claim.dot.region === region)?.dot.sequence ?? 0;
-  if (held >= acknowledged) return undefined;
-  return `region ${region} acknowledged claim ${acknowledged} of ${keyText(key)} and stores ${held || 'none'}`;
+  if (acknowledged === undefined) return undefined;
+  const { epoch, sequence } = acknowledged;
+  const held = stored.find(({ dot }) => dot.region === acknowledged.region && dot.epoch === epoch);
+  if (held !== undefined && held.dot.sequence >= sequence) return undefined;
+  const stores = held?.dot.sequence ?? 'none';
+  return `region ${region} acknowledged claim ${sequence} of ${keyText(key)} and stores ${stores}`;
 }
 
 /** I1: what stands unreplaced is what clients see, or is listed as the loser of a conflict. */
@@ -166,7 +169,8 @@ export function i15OnlyTrueBytes(claim: HeldClaim, truth: HeldClaim | undefined)
  */
 export function p5LookedIsCovered(claim: KnownClaim, earlier: HeldClaim['dot']): string | undefined {
   const isCovered = claim.context.some(
-    ({ region, sequence }) => region === earlier.region && sequence >= earlier.sequence,
+    ({ region, epoch, sequence }) =>
+      region === earlier.region && epoch === earlier.epoch && sequence >= earlier.sequence,
   );
   if (isCovered) return undefined;
   return (
@@ -175,21 +179,26 @@ export function p5LookedIsCovered(claim: KnownClaim, earlier: HeldClaim['dot']):
   );
 }
 
-/** The latest live claim that nothing replaced wins; ties go to the higher region. */
+/** The latest live claim that nothing replaced wins; ties go to the higher region, then epoch. */
 export function resolve(claims: readonly KnownClaim[], replaced: Past): Resolution {
   const standing = claims.filter((claim) => claim.live && !includes(replaced, claim));
   const [winner] = [...standing].sort(
-    (a, b) => compareHybridTimes(b.time, a.time) || b.dot.region - a.dot.region,
+    (a, b) => compareHybridTimes(b.time, a.time) || compareOrigins(b.dot, a.dot),
   );
   const conflict = standing.some((claim) => winner && !sameBytes(claim.value, winner.value));
   return { standing, winner, conflict };
 }
 
+function compareOrigins(a: Dot, b: Dot): number {
+  if (a.region !== b.region || a.epoch === b.epoch) return a.region - b.region;
+  return a.epoch < b.epoch ? -1 : 1;
+}
+
 /** What the claims say they replaced, by their own contexts. */
 function pastOf(claims: readonly KnownClaim[]): Past {
-  const past = new Map<RegionNumber, number>();
-  for (const { region, sequence } of claims.flatMap((claim) => claim.context)) {
-    past.set(region, Math.max(past.get(region) ?? 0, sequence));
+  const past = new Map<string, number>();
+  for (const dot of claims.flatMap((claim) => claim.context)) {
+    past.set(originText(dot), Math.max(past.get(originText(dot)) ?? 0, dot.sequence));
   }
   return past;
 }

@@ -5,15 +5,16 @@
  * the contexts that the core wrote. Of what it was told by a look at others, a claim has seen what its context names:
  * nobody must write what it looked for, but who did and says so has seen it. It also keeps a fingerprint of each origin's map after every sequence number.
  *
- * It holds one epoch a region: nothing in these simulations restores a backup.
+ * A region that is set back to an older state has not seen, from then on, what it saw after that.
  */
+import type { Dot } from '#domain/dot.ts';
 import type { HybridTime } from '#domain/hybrid-time.ts';
 import type { RegionNumber } from '#domain/region.ts';
 import type { ClaimKey } from '#storage/metadata.ts';
 import { type HeldClaim, keyText, originText } from './claim-store.ts';
 
-/** The newest sequence number by origin, of one key. */
-export type Past = ReadonlyMap<RegionNumber, number>;
+/** The newest sequence number by origin (as text: region and epoch), of one key. */
+export type Past = ReadonlyMap<string, number>;
 
 /** What the core's own codec reads from a claim's bytes, reduced to what is checked. */
 export type ReadClaim = {
@@ -21,7 +22,7 @@ export type ReadClaim = {
   readonly value: Uint8Array;
   readonly principal: string;
   /** The claims that it says it replaces. */
-  readonly context: readonly { readonly region: RegionNumber; readonly sequence: number }[];
+  readonly context: readonly Dot[];
 };
 
 export type KnownClaim = HeldClaim &
@@ -41,14 +42,17 @@ export type Knowledge = {
   readonly deleted: Past;
 };
 
+/** Knowledge by key. */
+export type RegionMemory = ReadonlyMap<string, Knowledge>;
+
 export type Fingerprint = { readonly count: number; readonly sum: number };
 
 type MutableKnowledge = {
-  readonly seen: Map<RegionNumber, number>;
-  readonly replaced: Map<RegionNumber, number>;
-  readonly deleted: Map<RegionNumber, number>;
+  readonly seen: Map<string, number>;
+  readonly replaced: Map<string, number>;
+  readonly deleted: Map<string, number>;
   /** What others have told this region in looks. */
-  readonly looked: Map<RegionNumber, number>;
+  readonly looked: Map<string, number>;
 };
 type OriginHistory = {
   readonly claims: KnownClaim[];
@@ -59,7 +63,8 @@ type OriginHistory = {
 export class Ledger {
   readonly #read: (bytes: Uint8Array) => ReadClaim;
   readonly #origins = new Map<string, OriginHistory>();
-  readonly #knowledge = new Map<string, MutableKnowledge>();
+  /** By region, then by key. */
+  readonly #knowledge = new Map<RegionNumber, Map<string, MutableKnowledge>>();
 
   constructor(read: (bytes: Uint8Array) => ReadClaim) {
     this.#read = read;
@@ -73,8 +78,9 @@ export class Ledger {
     const knowledge = this.#knowledgeOf(held.dot.region, held.key);
     const read = this.#read(held.bytes);
     const saw = new Map(knowledge.seen);
-    for (const { region, sequence } of read.context) {
-      raise(saw, region, Math.min(sequence, knowledge.looked.get(region) ?? 0));
+    for (const seen of read.context) {
+      const origin = originText(seen);
+      raise(saw, origin, Math.min(seen.sequence, knowledge.looked.get(origin) ?? 0));
     }
     const claim: KnownClaim = { ...held, ...read, time, saw };
     history.claims.push(claim);
@@ -98,7 +104,7 @@ export class Ledger {
   recordLooked(region: RegionNumber, held: HeldClaim): void {
     const { looked } = this.#knowledgeOf(region, held.key);
     join(looked, this.find(held.dot)?.saw ?? new Map());
-    raise(looked, held.dot.region, held.dot.sequence);
+    raise(looked, originText(held.dot), held.dot.sequence);
   }
 
   find(dot: HeldClaim['dot']): KnownClaim | undefined {
@@ -107,6 +113,16 @@ export class Ledger {
 
   knowledge(region: RegionNumber, key: ClaimKey): Knowledge {
     return this.#knowledgeOf(region, key);
+  }
+
+  /** What a region knows at this moment, to be given to `setBack` later. */
+  memory(region: RegionNumber): RegionMemory {
+    return copied(this.#knowledge.get(region) ?? new Map<string, MutableKnowledge>());
+  }
+
+  /** The region was restored to an older state: it knows what it knew then. */
+  setBack(region: RegionNumber, memory: RegionMemory): void {
+    this.#knowledge.set(region, copied(memory));
   }
 
   /** The origin's map as it was right after `sequence`; `undefined` when it never came that far. */
@@ -128,34 +144,46 @@ export class Ledger {
   }
 
   #knowledgeOf(region: RegionNumber, key: ClaimKey): MutableKnowledge {
-    const text = `${region} ${keyText(key)}`;
-    const known = this.#knowledge.get(text) ?? {
+    const keys = this.#knowledge.get(region) ?? new Map<string, MutableKnowledge>();
+    this.#knowledge.set(region, keys);
+    const text = keyText(key);
+    const known = keys.get(text) ?? {
       seen: new Map(),
       replaced: new Map(),
       deleted: new Map(),
       looked: new Map(),
     };
-    this.#knowledge.set(text, known);
+    keys.set(text, known);
     return known;
   }
 }
 
+function copied(memory: RegionMemory): Map<string, MutableKnowledge> {
+  return new Map(
+    [...memory].map(([key, { seen, replaced, deleted }]): [string, MutableKnowledge] => [
+      key,
+      // What looks told is not kept: it was never on a disk.
+      { seen: new Map(seen), replaced: new Map(replaced), deleted: new Map(deleted), looked: new Map() },
+    ]),
+  );
+}
+
 /** True when the past includes the claim. */
 export function includes(past: Past, { dot }: Pick<HeldClaim, 'dot'>): boolean {
-  return (past.get(dot.region) ?? 0) >= dot.sequence;
+  return (past.get(originText(dot)) ?? 0) >= dot.sequence;
 }
 
 function learn(knowledge: MutableKnowledge, claim: KnownClaim): void {
   join(knowledge.seen, claim.saw);
-  raise(knowledge.seen, claim.dot.region, claim.dot.sequence);
+  raise(knowledge.seen, originText(claim.dot), claim.dot.sequence);
   join(knowledge.replaced, claim.saw);
   if (!claim.live) join(knowledge.deleted, claim.saw);
 }
 
-function join(into: Map<RegionNumber, number>, from: Past): void {
-  for (const [region, sequence] of from) raise(into, region, sequence);
+function join(into: Map<string, number>, from: Past): void {
+  for (const [origin, sequence] of from) raise(into, origin, sequence);
 }
 
-function raise(into: Map<RegionNumber, number>, region: RegionNumber, sequence: number): void {
-  if ((into.get(region) ?? 0) < sequence) into.set(region, sequence);
+function raise(into: Map<string, number>, origin: string, sequence: number): void {
+  if ((into.get(origin) ?? 0) < sequence) into.set(origin, sequence);
 }

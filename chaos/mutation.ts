@@ -58,6 +58,17 @@ export const MUTATIONS = {
       },
     ],
   },
+  'no-epoch': {
+    about: 'a region that was set back goes on in its old epoch',
+    edits: [
+      { file: 'mark-verdict.ts', find: 'if (found.isNew) return', put: 'if (mark !== null) return' },
+      {
+        file: 'epochs.ts',
+        find: 'if (cursor !== undefined) this.#heard = Math.max(this.#heard, cursor.have);',
+        put: '',
+      },
+    ],
+  },
   'no-follow-retry': {
     about: 'what is missing is asked for once, and never again',
     edits: [{ file: 'claims-core.ts', find: '    this.#askForMissing();\n', put: '' }],

@@ -2,10 +2,11 @@
  * Makes things go wrong in the first phase of a run, as its plan says: each kind of trouble strikes at random moments
  * and passes after a while. Whatever still lasts when the phase ends is healed by the simulation, not from here.
  */
+import type { Checker } from './checker.ts';
 import type { EventQueue } from './event-queue.ts';
 import type { Network } from './network.ts';
 import type { Prng } from './prng.ts';
-import type { RegionProcess } from './region-process.ts';
+import type { RegionProcess, Restore } from './region-process.ts';
 import type { Episode, Plan } from './scenario.ts';
 import type { Trace } from './trace.ts';
 import type { Workload } from './workload.ts';
@@ -16,8 +17,12 @@ export type NemesisDeps = {
   readonly prng: Prng;
   readonly network: Network;
   readonly workload: Workload;
+  readonly checker: Checker;
   readonly processes: readonly RegionProcess[];
 };
+
+/** A restore takes its time; whatever was on its way to others has arrived by then. */
+const OUTAGE_US_MIN = 1_500_000;
 
 export class Nemesis {
   readonly #deps: NemesisDeps;
@@ -31,6 +36,7 @@ export class Nemesis {
     this.#again('partition', plan.partitions, (prng) => this.#partition(prng));
     this.#again('half-open', plan.halfOpen, (prng) => this.#halfOpen(prng));
     this.#again('crash', plan.crashes, (prng) => this.#crash(prng));
+    this.#again('restore', plan.restores, (prng) => this.#restore(prng));
     this.#again('pause', plan.pauses, (prng) => this.#pause(prng));
     this.#again('full-disk', plan.fullDisks, (prng) => this.#fillDisk(prng));
     this.#again('clock', plan.clocks.steps, (prng) => this.#stepClock(prng, plan.clocks.stepMs));
@@ -90,6 +96,26 @@ export class Nemesis {
     process.kill();
     this.#deps.workload.lost(process);
     return () => process.start();
+  }
+
+  /** A backup is taken now; its end is that the region dies, and is set back to it. */
+  #restore(prng: Prng): () => void {
+    const { checker, workload, queue, trace } = this.#deps;
+    const process = prng.pick(this.#deps.processes);
+    const image = process.image();
+    const memory = checker.memory(process);
+    const mark: Restore['mark'] = prng.pick(['kept', 'set-back', 'lost']);
+    const copied = mark !== 'set-back' && prng.chance(0.5);
+    const outageUs = prng.between(OUTAGE_US_MIN, 2 * OUTAGE_US_MIN);
+    return () => {
+      trace.mark('restores');
+      trace.tell(queue.nowUs, () => `${process.region} is set back to ${image.store.origin.sequence}`);
+      process.kill();
+      workload.lost(process);
+      process.restore(image, { mark, copied });
+      checker.setBack(process, memory);
+      queue.after(outageUs, () => process.restored());
+    };
   }
 
   #pause(prng: Prng): () => void {

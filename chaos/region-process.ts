@@ -4,10 +4,12 @@
  * on its disk.
  */
 import { messageOf } from '#domain/errors.ts';
-import type { RegionNumber } from '#domain/region.ts';
+import { mintEpoch, type RegionNumber } from '#domain/region.ts';
+import { judgeMark } from '#mesh/claims/mark-verdict.ts';
 import type { Message } from '#mesh/claims/message.ts';
 import type { Input, Output, StepStart } from '#mesh/claims/step.ts';
-import type { ClaimBatch } from '#storage/metadata.ts';
+import type { ClaimBatch, OriginRow } from '#storage/metadata.ts';
+import type { RollbackMark } from '#storage/rollback-mark.ts';
 import type { ClaimStore, Committed } from './claim-store.ts';
 import type { SkewedClock } from './clock.ts';
 import { Disk } from './disk.ts';
@@ -41,6 +43,14 @@ export type ProcessDeps = {
   readonly watcher: Watcher;
 };
 
+/** What a backup of a region's folder holds. */
+export type RegionImage = { readonly store: ClaimStore; readonly mark: RollbackMark | undefined };
+/**
+ * What became of the mark beside the database: it stayed as it was; it was set back too, with the whole disk; it is
+ * gone. `copied`: the database is another file than before.
+ */
+export type Restore = { readonly mark: 'kept' | 'set-back' | 'lost'; readonly copied: boolean };
+
 const TICK_US = 100_000;
 
 export class RegionProcess implements Endpoint {
@@ -54,6 +64,12 @@ export class RegionProcess implements Endpoint {
   #waiting: Input[] | undefined;
   #reads = 0;
   #life = 1;
+  /** Beside the database, on the disk. */
+  #mark: RollbackMark | undefined;
+  #file = 1;
+  #starts = 0;
+  #epochs = 0;
+  #isRestoring = false;
 
   constructor(deps: ProcessDeps, peers: readonly RegionNumber[], plan: Plan) {
     this.#deps = deps;
@@ -96,13 +112,55 @@ export class RegionProcess implements Endpoint {
   }
 
   start(): void {
-    if (this.#core !== undefined) return;
+    if (this.#core !== undefined || this.#isRestoring) return;
     const { store, startCore, network, trace, queue } = this.#deps;
+    this.#readMark();
     trace.tell(queue.nowUs, () => `${this.region} starts at sequence ${store.origin.sequence}`);
     const { origin, cursors } = store;
     this.#core = startCore({ self: this.region, peers: this.#peers, origin, cursors }, this.#plan);
     this.#tickAfter(this.#deps.prng.below(TICK_US));
     network.started(this.region);
+  }
+
+  /** As a node does it: what is on the disk against the mark beside it. */
+  #readMark(): void {
+    const { store, trace } = this.#deps;
+    const { start, origin } = store;
+    const found = { start, ...origin, file: String(this.#file), changed: '', isNew: start === '' };
+    const verdict = judgeMark(this.#mark, found);
+    this.#starts += 1;
+    store.start = String(this.#starts);
+    if (verdict !== 'trusted') {
+      const below = Number.MAX_SAFE_INTEGER;
+      store.beginEpoch({ former: origin.epoch, epoch: this.#mintEpoch(), below });
+      trace.mark('new epochs');
+    }
+    this.#mark = { start: store.start, file: String(this.#file) };
+  }
+
+  /** No two are the same, as with chance in the real one. */
+  #mintEpoch(): OriginRow['epoch'] {
+    this.#epochs += 1;
+    return mintEpoch(this.clock.nowMs(this.#deps.queue.nowUs), this.#epochs);
+  }
+
+  /** A backup of what is on the disk. */
+  image(): RegionImage {
+    return { store: this.store.image(), mark: this.#mark };
+  }
+
+  /** The disk is as the image was; nothing starts before `restored`. The region must be dead. */
+  restore(image: RegionImage, { mark, copied }: Restore): void {
+    this.#isRestoring = true;
+    this.store.restore(image.store);
+    if (mark === 'set-back') this.#mark = image.mark;
+    if (mark === 'lost') this.#mark = undefined;
+    if (copied) this.#file += 1;
+  }
+
+  restored(): void {
+    this.#isRestoring = false;
+    this.start();
   }
 
   /** SIGKILL: memory and everything under way is gone. */
@@ -192,6 +250,14 @@ export class RegionProcess implements Endpoint {
           else this.feed({ input: 'committed', id, result: answer.result });
         });
         return;
+      case 'begin-epoch': {
+        const { id, former, below } = output;
+        this.disk.beginEpoch({ former, below, epoch: this.#mintEpoch() }, (answer) => {
+          if ('failed' in answer) this.feed({ input: 'failed', id, reason: answer.failed });
+          else this.feed({ input: 'epoch-begun', id, origin: answer.origin });
+        });
+        return;
+      }
       default:
         // What remains is news, which the watcher takes.
         return;

@@ -23,6 +23,7 @@ const FAULTS = [
   'slow-disk',
   'rivals',
   'lasting-cut',
+  'restore',
 ] as const;
 export type Fault = (typeof FAULTS)[number];
 
@@ -64,6 +65,13 @@ export const SCENARIOS = {
     regionsMax: 3,
     expects: ['crashes', 'commits lost in a crash', 'commits unanswered in a crash', 'writes unknown'],
   },
+  restores: {
+    about: 'regions that are set back to older states of their disks, again and again',
+    always: ['restore'],
+    never: ['forgery'],
+    regionsMax: 4,
+    expects: ['restores', 'new epochs', 'lost tails that came back', 'lost tails that nobody had'],
+  },
   clocks: {
     about: 'wall clocks that are off, drift and jump by up to minutes',
     always: ['clocks', 'partition'],
@@ -102,6 +110,7 @@ export type Plan = {
   readonly partitions: Episode;
   readonly halfOpen: Episode;
   readonly crashes: Episode;
+  readonly restores: Episode;
   readonly pauses: Episode;
   readonly fullDisks: Episode;
   readonly clocks: ClockPlan;
@@ -161,7 +170,7 @@ export type WorkloadPlan = {
 
 export function drawPlan(scenario: Scenario, prng: Prng): Plan {
   const faults = FAULTS.filter(
-    (fault) => scenario.always.includes(fault) || (prng.chance(0.5) && !scenario.never.includes(fault)),
+    (fault) => scenario.always.includes(fault) || (drawn(fault, prng) && !scenario.never.includes(fault)),
   );
   const has = (fault: Fault) => faults.includes(fault);
   const upTo = (fault: Fault, most: number) => (has(fault) ? most * prng.fraction() : 0);
@@ -180,6 +189,7 @@ export function drawPlan(scenario: Scenario, prng: Prng): Plan {
     partitions: episode(has('partition'), prng, { everyMs: 3000, lengthMs: 2500 }),
     halfOpen: episode(has('half-open'), prng, { everyMs: 2500, lengthMs: 1500 }),
     crashes: episode(has('crash'), prng, { everyMs: 2000, lengthMs: 800 }),
+    restores: episode(has('restore'), prng.split('restores'), { everyMs: 3000, lengthMs: 2000 }),
     pauses: episode(has('pause'), prng, { everyMs: 3000, lengthMs: 1200 }),
     fullDisks: episode(has('full-disk'), prng, { everyMs: 4000, lengthMs: 500 }),
     clocks: {
@@ -197,6 +207,11 @@ export function drawPlan(scenario: Scenario, prng: Prng): Plan {
     workload: drawWorkload(prng),
     core: prng.chance(0.5) ? {} : drawLimits(prng),
   };
+}
+
+/** Restores have chance of their own, so that the seeds from before them kept their plans. */
+function drawn(fault: Fault, prng: Prng): boolean {
+  return fault === 'restore' ? prng.split('restore').chance(0.3) : prng.chance(0.5);
 }
 
 function drawLimits(prng: Prng): CorePlan {

@@ -31,6 +31,10 @@ export const MARKS = [
   'stale commits',
   'full disks',
   'inexact copies',
+  'restores',
+  'new epochs',
+  'lost tails that came back',
+  'lost tails that nobody had',
 ] as const;
 export type Mark = (typeof MARKS)[number];
 export type Marks = Readonly<Record<Mark, number>>;

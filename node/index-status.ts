@@ -12,5 +12,8 @@ export function indexStatus(status: CoreStatus): IndexStatus {
     const lagMs = Math.max(0, ...origins.map((origin) => origin.lagMs));
     peers.set(follower.region, { behindClaims, lagMs, unconfirmedClaims: follower.unconfirmedClaims });
   }
-  return { epoch: status.epoch, sequence: status.head, peers };
+  const formerEpochs = status.origins
+    .filter(({ region, epoch }) => region === status.region && epoch !== status.epoch)
+    .map(({ epoch, behindClaims }) => ({ epoch, behindClaims }));
+  return { epoch: status.epoch, sequence: status.head, formerEpochs, peers };
 }

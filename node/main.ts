@@ -7,12 +7,12 @@
 import { messageOf } from '#domain/errors.ts';
 import { openLog } from '#runtime/log.ts';
 import { readNodeConfig } from './config.ts';
-import { startNode } from './node.ts';
+import { type NodeStart, startNode } from './node.ts';
 
 type Report = { readonly report: 'started' } | { readonly report: 'failed'; readonly message: string };
 
 /** Runs until told to stop; the exit code. */
-export async function runNode(configFile: string): Promise<number> {
+export async function runNode(configFile: string, start: NodeStart): Promise<number> {
   const stop = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const)
     process.on(signal, () => stop.abort(new Error(signal)));
@@ -20,7 +20,7 @@ export async function runNode(configFile: string): Promise<number> {
   try {
     const config = readNodeConfig(configFile);
     const log = openLog({ level: config.log }, { region: config.region.name });
-    await using _node = await startNode(config, log);
+    await using _node = await startNode(config, log, start);
     await report({ report: 'started' });
     await aborted(stop.signal);
     log.info('node stopping', { reason: messageOf(stop.signal.reason) });

@@ -14,6 +14,7 @@ import { openRegistryServer } from '#http/registry-server.ts';
 import type { Health } from '#http/views.ts';
 import { DEFAULT_CLAIMS_CONFIG } from '#mesh/claims/core-state.ts';
 import { ClaimsDriver } from '#mesh/claims/driver.ts';
+import { judgeMark } from '#mesh/claims/mark-verdict.ts';
 import { ConflictBook } from '#mesh/conflicts/conflict-book.ts';
 import { Roster } from '#mesh/membership/roster.ts';
 import { PolicyBook } from '#mesh/replication/policy-book.ts';
@@ -27,21 +28,29 @@ import { GrpcTransport } from '#mesh/transport/transport-grpc.ts';
 import { systemClock } from '#runtime/clock.ts';
 import type { Log } from '#runtime/log.ts';
 import { openMetrics } from '#runtime/metrics.ts';
-import { systemRandom } from '#runtime/random.ts';
+import { randomId, systemRandom } from '#runtime/random.ts';
 import { openFilesystemBlobStore } from '#storage/blob-store-filesystem.ts';
 import { lockFolder } from '#storage/folder-lock.ts';
 import { openSqliteMetadata } from '#storage/metadata-sqlite.ts';
+import { MarkFile } from '#storage/rollback-mark.ts';
 import { openAccess } from './access.ts';
 import { ClaimLog } from './change-log.ts';
 import { type Address, type NodeConfig, resolveSecret } from './config.ts';
 import { openContent } from './content.ts';
 import { indexStatus } from './index-status.ts';
 
+/** `newEpoch`: begin another history, because an operator restored this one from a backup. */
+export type NodeStart = { readonly newEpoch: boolean };
+
 /**
  * Serves until it is disposed.
  * @throws Error in one line: another process uses the folder, a port is in use, a file is missing or damaged.
  */
-export async function startNode(config: NodeConfig, log: Log): Promise<AsyncDisposable> {
+export async function startNode(
+  config: NodeConfig,
+  log: Log,
+  start: NodeStart = { newEpoch: false },
+): Promise<AsyncDisposable> {
   await using stack = new AsyncDisposableStack();
   const [clock, random] = [systemClock, systemRandom];
   const startedMs = clock.nowMs();
@@ -59,32 +68,40 @@ export async function startNode(config: NodeConfig, log: Log): Promise<AsyncDisp
   const blobs = await openFilesystemBlobStore({ root: config.data }, { random, clock });
   const epochForNewDatabase = mintEpoch(startedMs, Math.floor(random.fraction() * 0x10000));
   const path = join(config.data, 'metadata.sqlite');
+  const mark = stack.use(await MarkFile.open({ mark: join(config.data, 'mark.json'), database: path }));
   const metadata = stack.use(
     await openSqliteMetadata({ path, region: region.number, epochForNewDatabase }, { log }),
   );
-  const { epoch } = await metadata.claims.origin();
+  const verdict = judgeMark(mark.mark, await mark.start(randomId(random)));
 
   const transport = stack.use(
     new GrpcTransport(
       { clock, random, log, metrics },
       {
         meshId: config.meshId,
-        self: { region: region.name, number: region.number, epoch: () => epoch },
+        self: { region: region.name, number: region.number, epoch: () => claims.status().epoch },
         listen: config.mesh,
         tls,
         peers: peers.map(({ number, name, mesh }) => ({ number, name, address: addressText(mesh) })),
       },
     ),
   );
-  const claims = stack.use(
+  const claims: ClaimsDriver = stack.use(
     await ClaimsDriver.open(
       {
         ...{ claims: metadata.claims, manifests: metadata.manifests, transport, clock, log, metrics },
+        mintEpoch: () => mintEpoch(clock.nowMs(), Math.floor(random.fraction() * 0x10000)),
         nameOf: (number) => roster.nameOf(number),
       },
-      { ...DEFAULT_CLAIMS_CONFIG, self: region.number, peers: peers.map((peer) => peer.number) },
+      {
+        ...DEFAULT_CLAIMS_CONFIG,
+        self: region.number,
+        peers: peers.map((peer) => peer.number),
+        verdict: start.newEpoch ? 'asked' : verdict,
+      },
     ),
   );
+  await mark.confirm();
   const onChanged = (listener: Parameters<ClaimsDriver['onChanged']>[0]) => claims.onChanged(listener);
   const policies = stack.use(
     await PolicyBook.open({ views: metadata.views, claims, roster, onChanged, clock, log }),

@@ -11,6 +11,7 @@ import type { RegionNumber } from '#domain/region.ts';
 import { Apply } from './apply.ts';
 import { CEILING_UNKNOWN, type ClaimsConfig, CoreState, noteHead, ORIGINS_MAX } from './core-state.ts';
 import { type CoreStatus, coreStatus } from './core-status.ts';
+import { Epochs } from './epochs.ts';
 import { type Follower, Followers } from './followers.ts';
 import { KeyTurns } from './key-turns.ts';
 import type { Message, SummaryMessage } from './message.ts';
@@ -29,6 +30,7 @@ export class ClaimsCore {
   readonly #relays: Relays;
   readonly #writes: Writes;
   readonly #apply: Apply;
+  readonly #epochs: Epochs;
   #summarizedMs: number | undefined;
 
   constructor(start: StepStart, config: ClaimsConfig) {
@@ -37,7 +39,10 @@ export class ClaimsCore {
     this.#followers = new Followers(this.#state);
     this.#sending = new Sending(this.#state, this.#followers);
     this.#relays = new Relays(this.#state, this.#followers);
-    this.#writes = new Writes(this.#state, turns, () => this.#sending.grew(this.#state.own));
+    this.#epochs = new Epochs(this.#state);
+    this.#writes = new Writes({ state: this.#state, turns, epochs: this.#epochs }, () =>
+      this.#sending.grew(this.#state.own),
+    );
     this.#apply = new Apply(this.#state, turns, {
       gap: (peer) => this.#askAfterGap(peer),
       grew: (origin) => this.#sending.grew(origin),
@@ -67,6 +72,8 @@ export class ClaimsCore {
         this.#state.answer(input);
         this.#sending.releaseHeld();
     }
+    this.#epochs.review();
+    if (this.#epochs.isOpen) this.#writes.release();
     return this.#state.takeOutputs();
   }
 
@@ -93,11 +100,13 @@ export class ClaimsCore {
     if (follower === undefined) return;
     switch (message.type) {
       case 'follow':
+        this.#epochs.heard(message.cursors);
         this.#followers.restart(follower, message);
         this.#summarize(from);
         this.#sending.resume(follower);
         return;
       case 'ack':
+        this.#epochs.heard(message.cursors);
         for (const cursor of message.cursors) this.#followers.confirm(follower, cursor);
         this.#sending.resume(follower);
         return;
@@ -117,6 +126,7 @@ export class ClaimsCore {
       this.#state.emit({ output: 'event', event });
       return;
     }
+    this.#epochs.heard(heads);
     for (const head of heads) {
       this.#followers.confirm(follower, head);
       const origin = this.#state.origin(head);
@@ -126,6 +136,7 @@ export class ClaimsCore {
   }
 
   #tick(): void {
+    this.#epochs.tick();
     const { summaryIntervalMs } = this.#state.config;
     if (this.#summarizedMs === undefined || this.#state.hasPassed(this.#summarizedMs, summaryIntervalMs)) {
       this.#summarizedMs = this.#state.nowMs;

@@ -10,6 +10,7 @@ import type {
   ClaimCommit,
   ClaimKey,
   ClaimRange,
+  OriginRow,
   StoredClaim,
   StoredKey,
 } from '#storage/metadata.ts';
@@ -73,18 +74,20 @@ type Question = {
   readonly keysRead?: (keys: readonly StoredKey[]) => void;
   readonly rangeRead?: (claims: readonly StoredClaim[]) => void;
   readonly committed?: (result: ClaimCommit) => void;
+  readonly begun?: (origin: OriginRow) => void;
   readonly failed: (reason: string) => void;
 };
-type Answer = Extract<Input, { input: 'keys-read' | 'range-read' | 'committed' | 'failed' }>;
+type Answer = Extract<Input, { input: 'keys-read' | 'range-read' | 'committed' | 'epoch-begun' | 'failed' }>;
 
 export class CoreState {
   readonly self: RegionNumber;
   readonly config: ClaimsConfig;
   readonly peers: readonly RegionNumber[];
-  readonly own: OriginState;
+  /** Another one when an epoch begins. */
+  own: OriginState;
   /** Wall clock of the running step; may go back. */
   nowMs = 0;
-  readonly #origins = new Map<string, OriginState>();
+  #origins = new Map<string, OriginState>();
   readonly #questions = new Map<number, Question>();
   /** Commits with claims of our own whose outcome is open, by question, oldest first. */
   readonly #ownCommits = new Set<number>();
@@ -125,6 +128,22 @@ export class CoreState {
       .map(({ region, epoch, have, safe }) => ({ region, epoch, have, safe }));
   }
 
+  /**
+   * Whether others may be told that what they hold of an origin is all. Of a region's own history its word counts
+   * more than any other's, so it is not given of an epoch that ended: claims may have been lost from it here.
+   */
+  mayTellExact(origin: OriginState): boolean {
+    return origin === this.own || origin.region !== this.self;
+  }
+
+  /** Our own history goes on as this one; the former stays, as an origin like any other. */
+  closeEpoch(origin: OriginRow): void {
+    const { region, epoch, sequence } = origin;
+    this.own.ceiling = this.own.have;
+    this.own = newOrigin({ region, epoch, have: sequence, safe: sequence });
+    this.#origins = new Map([[originText(this.own), this.own], ...this.#origins]);
+  }
+
   emit(output: Output): void {
     this.#outputs.push(output);
   }
@@ -163,6 +182,14 @@ export class CoreState {
     this.emit({ output: 'commit', id, batch });
   }
 
+  beginEpoch(
+    guard: { readonly former: Epoch; readonly below: number },
+    begun: (origin: OriginRow) => void,
+    failed: (reason: string) => void,
+  ): void {
+    this.emit({ output: 'begin-epoch', id: this.#ask({ begun, failed }), ...guard });
+  }
+
   /** Hands an answer of the store to who asked. */
   answer(input: Answer): void {
     const question = this.#questions.get(input.id);
@@ -180,6 +207,10 @@ export class CoreState {
       case 'range-read':
         assert.ok(question.rangeRead !== undefined, `${input.id} is no read of a range`);
         question.rangeRead(input.claims);
+        break;
+      case 'epoch-begun':
+        assert.ok(question.begun !== undefined, `${input.id} begins no epoch`);
+        question.begun(input.origin);
         break;
       case 'committed':
         assert.ok(question.committed !== undefined, `${input.id} is no commit`);

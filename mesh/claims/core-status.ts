@@ -25,7 +25,10 @@ export type OriginStatus = OriginCursor & {
   readonly head: number;
   /** head - have: at most so many claims are missing here; replaced ones are counted, but will not come. */
   readonly behindClaims: number;
-  /** For how long something has been missing, or the copy not been known to be exact; 0 when it is. */
+  /**
+   * For how long something has been missing, or the copy not been known to be exact; 0 when it is. Of an epoch that
+   * another one of its region followed, only what is missing counts: its copies may never be known to be exact.
+   */
   readonly lagMs: number;
 };
 
@@ -47,30 +50,49 @@ export type FollowerStatus = {
 
 export function coreStatus(state: CoreState, followers: Followers, writes: number): CoreStatus {
   const { region, epoch, have } = state.own;
+  const origins = [...state.origins()];
+  const newest = new Map<RegionNumber, Epoch>();
+  for (const origin of origins) {
+    const known = newest.get(origin.region);
+    if (known === undefined || known < origin.epoch) newest.set(origin.region, origin.epoch);
+  }
+  const statuses = origins.map((origin) => originStatus(state, origin, newest));
   return {
     region,
     epoch,
     head: have,
     writes,
-    origins: [...state.origins()].map((origin) => originStatus(state, origin)),
-    followers: [...followers.all()].map((follower) => followerStatus(state, followers, follower)),
+    origins: statuses,
+    followers: [...followers.all()].map((follower) =>
+      followerStatus({ state, followers, origins: statuses }, follower),
+    ),
   };
 }
 
-function originStatus(state: CoreState, origin: OriginState): OriginStatus {
+function originStatus(
+  state: CoreState,
+  origin: OriginState,
+  newest: ReadonlyMap<RegionNumber, Epoch>,
+): OriginStatus {
   const { region, epoch, have, safe, head, behindSinceMs } = origin;
-  return { region, epoch, have, safe, head, behindClaims: head - have, lagMs: since(state, behindSinceMs) };
+  const isFollowed = newest.get(region) !== epoch;
+  const lagMs = isFollowed && head === have ? 0 : since(state, behindSinceMs);
+  return { region, epoch, have, safe, head, behindClaims: head - have, lagMs };
 }
 
-function followerStatus(state: CoreState, followers: Followers, follower: Follower): FollowerStatus {
+type Known = {
+  readonly state: CoreState;
+  readonly followers: Followers;
+  readonly origins: readonly OriginStatus[];
+};
+
+function followerStatus({ state, followers, origins }: Known, follower: Follower): FollowerStatus {
   const { region, linkUp, following } = follower;
   const cursors = [...state.origins()].map((origin) => {
     const { confirmed, confirmedSafe } = followers.stream(follower, origin);
     return { region: origin.region, epoch: origin.epoch, have: confirmed, safe: confirmedSafe };
   });
-  const theirs = [...state.origins()]
-    .filter((origin) => origin.region === region)
-    .map((origin) => originStatus(state, origin));
+  const theirs = origins.filter((origin) => origin.region === region);
   const { confirmed, behindSinceMs } = followers.stream(follower, state.own);
   return {
     region,

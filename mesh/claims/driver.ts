@@ -10,7 +10,7 @@ import { CLAIM_KIND } from '#domain/claim-kind.ts';
 import { digestFromBytes, isDigest } from '#domain/digest.ts';
 import type { Dot } from '#domain/dot.ts';
 import { messageOf, UnavailableError } from '#domain/errors.ts';
-import type { RegionNumber } from '#domain/region.ts';
+import type { Epoch, RegionNumber } from '#domain/region.ts';
 import type { LocateReply, LocateRequest, Transport } from '#mesh/transport/transport.ts';
 import type { Clock } from '#runtime/clock.ts';
 import type { Log } from '#runtime/log.ts';
@@ -21,6 +21,7 @@ import { ClaimsCore } from './claims-core.ts';
 import type { ClaimsConfig } from './core-state.ts';
 import type { CoreStatus } from './core-status.ts';
 import { RIDING_MANIFEST_BYTES_MAX } from './delta-check.ts';
+import { EPOCH_REASONS, type MarkVerdict } from './mark-verdict.ts';
 import type { Message } from './message.ts';
 import type { ClaimEvent, Input, Output } from './step.ts';
 
@@ -31,6 +32,8 @@ export type ClaimsDriverDeps = {
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: Registry;
+  /** An epoch that was never given before. */
+  readonly mintEpoch: () => Epoch;
   /** The name of a region, for logs and metrics. */
   readonly nameOf: (region: RegionNumber) => string;
 };
@@ -38,6 +41,8 @@ export type ClaimsDriverDeps = {
 export type ClaimsDriverConfig = ClaimsConfig & {
   readonly self: RegionNumber;
   readonly peers: readonly RegionNumber[];
+  /** What the mark beside the database says of it. */
+  readonly verdict: MarkVerdict;
 };
 
 /** The step's summaries, retries and time-outs hang on this; a tenth of the shortest of them. */
@@ -69,9 +74,17 @@ export class ClaimsDriver implements ClaimWriter, AsyncDisposable {
 
   /** Reads where this region stands, and begins. The caller disposes it, before the store and the transport. */
   static async open(deps: ClaimsDriverDeps, config: ClaimsDriverConfig): Promise<ClaimsDriver> {
-    const { self, peers, ...coreConfig } = config;
+    const { self, peers, verdict, ...coreConfig } = config;
+    const begins = verdict === 'trusted' ? undefined : verdict;
+    if (begins !== undefined) {
+      const { epoch: former } = await deps.claims.origin();
+      await deps.claims.beginEpoch({ former, epoch: deps.mintEpoch(), below: Number.MAX_SAFE_INTEGER });
+    }
     const [origin, cursors] = await Promise.all([deps.claims.origin(), deps.claims.cursors()]);
-    return new ClaimsDriver(deps, new ClaimsCore({ self, peers, origin, cursors }, coreConfig));
+    const core = new ClaimsCore({ self, peers, origin, cursors }, coreConfig);
+    const driver = new ClaimsDriver(deps, core);
+    if (begins !== undefined) driver.#report({ event: 'epoch-begun', reason: begins });
+    return driver;
   }
 
   /** Use `open`. */
@@ -176,6 +189,12 @@ export class ClaimsDriver implements ClaimWriter, AsyncDisposable {
         this.#ask(id, async () => ({ input: 'committed', id, result: await claims.commit(batch) }));
         return;
       }
+      case 'begin-epoch': {
+        const { id, former, below } = output;
+        const change = { former, below, epoch: this.#deps.mintEpoch() };
+        this.#ask(id, async () => ({ input: 'epoch-begun', id, origin: await claims.beginEpoch(change) }));
+        return;
+      }
       case 'written':
         this.#takeAnswer(output.id)?.resolve(output.dot);
         return;
@@ -211,7 +230,7 @@ export class ClaimsDriver implements ClaimWriter, AsyncDisposable {
 
   #report(event: ClaimEvent): void {
     const { log, nameOf } = this.#deps;
-    this.#metrics.count(event.event);
+    this.#metrics.count(event);
     switch (event.event) {
       case 'conflict':
         log.warn('conflict found', fieldsOfKey(event.key));
@@ -224,6 +243,9 @@ export class ClaimsDriver implements ClaimWriter, AsyncDisposable {
         return;
       case 'gap':
         log.debug('gap found', { peer: nameOf(event.from), region: nameOf(event.region) });
+        return;
+      case 'epoch-begun':
+        log.warn('epoch begun', { reason: event.reason });
     }
   }
 }
@@ -242,6 +264,7 @@ function manifestOf(key: ClaimKey, { live, winner }: KeyResolution) {
 /** What operators watch of the index; labels are events and regions. */
 class ClaimsMetrics {
   readonly #events: Counter<'event'>;
+  readonly #epochs: Counter<'reason'>;
 
   constructor({ metrics, nameOf }: ClaimsDriverDeps, status: () => CoreStatus) {
     const registers = [metrics];
@@ -251,6 +274,13 @@ class ClaimsMetrics {
       labelNames: ['event'],
       registers,
     });
+    this.#epochs = new Counter({
+      name: 'fairway_epochs_total',
+      help: 'Times that this region began another history, by what showed that its state may be an older one.',
+      labelNames: ['reason'],
+      registers,
+    });
+    for (const reason of EPOCH_REASONS) this.#epochs.inc({ reason }, 0);
     const perPeer = (name: string, help: string, value: (peer: CoreStatus['followers'][number]) => number) =>
       new Gauge({
         name,
@@ -278,7 +308,8 @@ class ClaimsMetrics {
     );
   }
 
-  count(event: ClaimEvent['event']): void {
-    this.#events.inc({ event });
+  count(event: ClaimEvent): void {
+    if (event.event === 'epoch-begun') this.#epochs.inc({ reason: event.reason });
+    else this.#events.inc({ event: event.event });
   }
 }

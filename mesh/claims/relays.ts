@@ -37,7 +37,7 @@ export class Relays {
       return;
     }
     stream.stalledSinceMs ??= this.#state.nowMs;
-    const isOwn = origin === this.#state.own;
+    const isOwn = origin.region === this.#state.self;
     const waitMs =
       this.#state.config.retryAfterMs * (isOwn ? 1 : 1 + 2 * this.#rank(follower, origin, stream));
     if (!this.#state.hasPassed(stream.stalledSinceMs, waitMs)) return;

@@ -64,7 +64,7 @@ export class Sending {
 
   #pump(follower: Follower, origin: OriginState): void {
     const stream = this.#followers.stream(follower, origin);
-    const wanted = origin === this.#state.own || stream.relaying;
+    const wanted = origin.region === this.#state.self || stream.relaying;
     if (!follower.following || !wanted || stream.reading !== undefined || follower.blocked) return;
     if (stream.sent >= origin.have) {
       this.#tellExact(follower, origin);
@@ -79,6 +79,7 @@ export class Sending {
     const stream = this.#followers.stream(follower, origin);
     const { region, epoch, have } = origin;
     if (have === 0 || origin.safe !== have || stream.sent !== have) return;
+    if (!this.#state.mayTellExact(origin)) return;
     if (stream.confirmedSafe >= have || stream.exactSent >= have) return;
     this.#send(follower, stream, {
       region,
@@ -168,7 +169,8 @@ export class Sending {
     const complete = !given.claims.cut && claims.length === given.claims.claims.length;
     const to = Math.max(claims.at(-1)?.sequence ?? read.have, stream.sent);
     const isOwn = origin === this.#state.own;
-    const exact = complete && (isOwn ? to >= read.have : to === origin.safe && to === origin.have);
+    const isAll = isOwn ? to >= read.have : to === origin.safe && to === origin.have;
+    const exact = complete && isAll && this.#state.mayTellExact(origin);
     const lastRead = given.claims.claims.at(-1)?.sequence ?? to;
     const head = exact ? to : Math.max(origin.head, origin.ceiling, lastRead, to);
     const { region, epoch } = origin;

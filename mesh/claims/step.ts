@@ -5,7 +5,7 @@
  */
 import type { IndexChange } from '#content/claim-writer.ts';
 import type { Dot } from '#domain/dot.ts';
-import type { RegionNumber } from '#domain/region.ts';
+import type { Epoch, RegionNumber } from '#domain/region.ts';
 import type {
   ClaimBatch,
   ClaimCommit,
@@ -16,6 +16,7 @@ import type {
   StoredClaim,
   StoredKey,
 } from '#storage/metadata.ts';
+import type { EpochReason } from './mark-verdict.ts';
 import type { Message } from './message.ts';
 
 /** `id`s are chosen by the step for its reads and commits, and by the caller for its writes. */
@@ -36,6 +37,7 @@ export type Input =
   | { readonly input: 'keys-read'; readonly id: number; readonly keys: readonly StoredKey[] }
   | { readonly input: 'range-read'; readonly id: number; readonly claims: readonly StoredClaim[] }
   | { readonly input: 'committed'; readonly id: number; readonly result: ClaimCommit }
+  | { readonly input: 'epoch-begun'; readonly id: number; readonly origin: OriginRow }
   /** The store refused (disk full, closed): nothing was written, as far as anyone can tell. */
   | { readonly input: 'failed'; readonly id: number; readonly reason: string };
 
@@ -44,6 +46,8 @@ export type Output =
   | { readonly output: 'read-keys'; readonly id: number; readonly keys: readonly ClaimKey[] }
   | { readonly output: 'read-range'; readonly id: number; readonly range: ClaimRange }
   | { readonly output: 'commit'; readonly id: number; readonly batch: ClaimBatch }
+  /** As `ClaimRows.beginEpoch`; who carries it out mints the epoch. */
+  | { readonly output: 'begin-epoch'; readonly id: number; readonly former: Epoch; readonly below: number }
   /** A write is on stable storage; `dot` is that of its last claim. */
   | { readonly output: 'written'; readonly id: number; readonly dot: Dot }
   | { readonly output: 'write-failed'; readonly id: number; readonly reason: string }
@@ -56,7 +60,8 @@ export type ClaimEvent =
   | { readonly event: 'conflict'; readonly key: ClaimKey }
   | { readonly event: 'conflict-closed'; readonly key: ClaimKey }
   | { readonly event: 'refused-delta'; readonly from: RegionNumber; readonly reason: string }
-  | { readonly event: 'gap'; readonly from: RegionNumber; readonly region: RegionNumber };
+  | { readonly event: 'gap'; readonly from: RegionNumber; readonly region: RegionNumber }
+  | { readonly event: 'epoch-begun'; readonly reason: EpochReason };
 
 export type StepStart = {
   readonly self: RegionNumber;

@@ -10,6 +10,7 @@ import { messageOf } from '#domain/errors.ts';
 import type { ClaimCommit, ClaimKey, StoredKey } from '#storage/metadata.ts';
 import { keyOfChange, planWrite, type WritePlan } from './changes.ts';
 import { type CoreState, noteHead } from './core-state.ts';
+import type { Epochs } from './epochs.ts';
 import { keyText } from './key-text.ts';
 import type { KeyTurns } from './key-turns.ts';
 import type { Input } from './step.ts';
@@ -22,18 +23,32 @@ const ATTEMPTS_MAX = 100;
 export class Writes {
   readonly #state: CoreState;
   readonly #turns: KeyTurns;
+  readonly #epochs: Epochs;
   readonly #ownGrew: () => void;
+  /** Read, and not decided while an epoch is about to begin; they count as waiting. */
+  #held: readonly Write[] = [];
   #count = 0;
 
   /** `ownGrew` is called after each commit of claims of our own. */
-  constructor(state: CoreState, turns: KeyTurns, ownGrew: () => void) {
-    this.#state = state;
-    this.#turns = turns;
+  constructor(
+    deps: { readonly state: CoreState; readonly turns: KeyTurns; readonly epochs: Epochs },
+    ownGrew: () => void,
+  ) {
+    this.#state = deps.state;
+    this.#turns = deps.turns;
+    this.#epochs = deps.epochs;
     this.#ownGrew = ownGrew;
   }
 
   get count(): number {
     return this.#count;
+  }
+
+  /** To be called when `Epochs.isOpen`. */
+  release(): void {
+    const held = this.#held;
+    this.#held = [];
+    for (const write of held) this.#read(write);
   }
 
   begin(input: WriteInput): void {
@@ -59,6 +74,10 @@ export class Writes {
   }
 
   #decide(write: Write, stored: readonly StoredKey[]): void {
+    if (!this.#epochs.isOpen) {
+      this.#held = [...this.#held, write];
+      return;
+    }
     let plan: WritePlan;
     const { changes, principal, seen = [] } = write.input;
     const { own: origin, nowMs } = this.#state;

@@ -36,6 +36,8 @@ export type MeshStatusDeps = {
 export type IndexStatus = {
   readonly epoch: Epoch;
   readonly sequence: number;
+  /** Epochs of our own that ended; `behindClaims`: at most so many of their claims have not come back. */
+  readonly formerEpochs: readonly { readonly epoch: Epoch; readonly behindClaims: number }[];
   readonly peers: ReadonlyMap<RegionNumber, PeerIndexStatus>;
 };
 
@@ -83,6 +85,7 @@ export class MeshStatusView {
       region: roster.self.name,
       epoch: index.epoch,
       sequence: index.sequence,
+      formerEpochs: index.formerEpochs,
       ...this.#config,
       tags,
       manifests,

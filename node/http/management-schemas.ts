@@ -86,6 +86,7 @@ export const meshStatus: z.ZodType<MeshStatus> = z.object({
   region: z.string(),
   epoch: z.string(),
   sequence: count,
+  formerEpochs: z.array(z.strictObject({ epoch: z.string(), behindClaims: count })),
   registry: z.string(),
   management: z.string(),
   startedMs: milliseconds,

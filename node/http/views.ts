@@ -17,6 +17,8 @@ export type MeshStatus = {
   readonly region: string;
   readonly epoch: string;
   readonly sequence: number;
+  /** Epochs of this region that ended, after a restore or a crash. */
+  readonly formerEpochs: readonly { readonly epoch: string; readonly behindClaims: number }[];
   readonly registry: string;
   readonly management: string;
   readonly startedMs: number;

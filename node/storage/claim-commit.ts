@@ -11,7 +11,7 @@ import assert from 'node:assert/strict';
 import { RegistryError } from '#domain/errors.ts';
 import type { Epoch, RegionNumber } from '#domain/region.ts';
 import type { Log } from '#runtime/log.ts';
-import { type ClaimStatements, prepareClaimStatements } from './claim-statements.ts';
+import { type ClaimStatements, prepareClaimStatements, prepareEpochStatements } from './claim-statements.ts';
 import type { ManifestStatements } from './manifest-statements.ts';
 import type { ClaimBatch, ClaimKey, ClaimRows, OriginRow, ViewWrite } from './metadata.ts';
 import { guard, run, type Store, type WriteStatement } from './statement.ts';
@@ -37,6 +37,20 @@ export function openClaimCommit(
       firstSequence: row.sequence - batch.own.length + 1,
       origin: originRow(row),
     };
+  };
+}
+
+export function openBeginEpoch(store: Store): ClaimRows['beginEpoch'] {
+  const statements = prepareEpochStatements(store.db);
+  return async (change) => {
+    const result = await store.writer.write([
+      run(statements.close.bind(change)),
+      run(statements.begin.bind(change)),
+      { ...statements.origin.bind({}), role: 'answer' },
+    ]);
+    const row = result.outcome === 'committed' ? (result.answers[0]?.[0] as OriginTable) : undefined;
+    assert.ok(row !== undefined, 'the metadata database has no origin');
+    return originRow(row);
   };
 }
 

@@ -3,7 +3,7 @@
  * functions `stamp_claim` and `next_time_…` are the dialect's (`sqlite-functions.ts`).
  */
 import { sql } from 'kysely';
-import type { ClaimKey, CursorRow } from './metadata.ts';
+import type { ClaimKey, CursorRow, EpochChange } from './metadata.ts';
 import { type Place, prepare, type Store } from './statement.ts';
 
 export type ClaimStatements = ReturnType<typeof prepareClaimStatements>;
@@ -49,6 +49,34 @@ function prepareOriginStatements(db: Store['db']) {
         time_counter: eb.fn<number>('next_time_counter', ['time_ms', 'time_counter', eb.val(p('nowMs'))]),
       })),
     ),
+  };
+}
+
+/** An epoch without claims leaves no cursor. */
+export function prepareEpochStatements(db: Store['db']) {
+  return {
+    close: prepare((p: Place<EpochChange>) =>
+      db
+        .insertInto('origin_cursor')
+        .columns(['region', 'epoch', 'have', 'safe'])
+        .expression((eb) =>
+          eb
+            .selectFrom('origin')
+            .select(['region', 'epoch', 'sequence as have', 'sequence as safe'])
+            .where('epoch', '=', p('former'))
+            .where('sequence', '<', p('below'))
+            .where('sequence', '>', sql.lit(0)),
+        )
+        .onConflict((conflict) => conflict.doNothing()),
+    ),
+    begin: prepare((p: Place<EpochChange>) =>
+      db
+        .updateTable('origin')
+        .set({ epoch: p('epoch'), sequence: sql.lit(0) })
+        .where('epoch', '=', p('former'))
+        .where('sequence', '<', p('below')),
+    ),
+    origin: prepareOriginStatements(db).origin,
   };
 }
 

@@ -165,7 +165,14 @@ export interface ClaimRows {
   /** Claims of one origin and epoch with `sequence > after`, in order, up to `maxCount` and about `maxBytes` (at least one). */
   range(request: ClaimRange): Promise<readonly StoredClaim[]>;
   commit(batch: ClaimBatch): Promise<ClaimCommit>;
+  /**
+   * Ends our epoch and begins another at sequence 0, its time going on; the former gets a cursor, as another's origin
+   * has. Changes nothing when the epoch is not `former` any more, or has reached `below`. Answers what is then.
+   */
+  beginEpoch(change: EpochChange): Promise<OriginRow>;
 }
+
+export type EpochChange = { readonly former: Epoch; readonly epoch: Epoch; readonly below: number };
 
 /** This region's own history. `sequence` and `time` are those of the last claim committed. */
 export type OriginRow = {
@@ -175,7 +182,7 @@ export type OriginRow = {
   readonly time: HybridTime;
 };
 
-/** Up to where this region holds an origin's claims; see `mesh/claims`. Our own origin has none: its head is `OriginRow`. */
+/** Up to where this region holds an origin's claims; see `mesh/claims`. Our own epoch has none: its head is `OriginRow`. */
 export type CursorRow = {
   readonly region: RegionNumber;
   readonly epoch: Epoch;

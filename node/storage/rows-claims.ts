@@ -5,7 +5,7 @@ import { sql } from 'kysely';
 import { CLAIM_KIND } from '#domain/claim-kind.ts';
 import type { Epoch, RegionNumber } from '#domain/region.ts';
 import type { Log } from '#runtime/log.ts';
-import { openClaimCommit, originRow } from './claim-commit.ts';
+import { openBeginEpoch, openClaimCommit, originRow } from './claim-commit.ts';
 import type { ManifestStatements } from './manifest-statements.ts';
 import type { ClaimKey, ClaimRange, ClaimRows, StoredClaim } from './metadata.ts';
 import { type Place, prepare, type Store } from './statement.ts';
@@ -56,6 +56,7 @@ export function openClaimRows(
       return rows.map(storedClaim);
     },
     commit: openClaimCommit(store, manifestStatements, deps),
+    beginEpoch: openBeginEpoch(store),
   };
 }
 

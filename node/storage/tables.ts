@@ -29,6 +29,7 @@ export type OriginTable = {
   readonly sequence: number;
   readonly time_ms: number;
   readonly time_counter: number;
+  readonly start: string;
 };
 
 export type CursorTable = {

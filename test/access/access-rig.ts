@@ -13,7 +13,7 @@ import { openSigningKey, type SigningKey } from '#access/signing-key.ts';
 import { Tokens } from '#access/tokens.ts';
 import type { IndexChange } from '#content/claim-writer.ts';
 import { CLAIM_KIND } from '#domain/claim-kind.ts';
-import { parseRegionNumber, type RegionNumber } from '#domain/region.ts';
+import { mintEpoch, parseRegionNumber, type RegionNumber } from '#domain/region.ts';
 import type { RequestContext } from '#domain/request-context.ts';
 import { resolveStored } from '#mesh/claims/claim-view.ts';
 import { DEFAULT_CLAIMS_CONFIG } from '#mesh/claims/core-state.ts';
@@ -151,7 +151,12 @@ async function openIndex(
     await ClaimsDriver.open(
       {
         ...{ claims: metadata.claims, manifests: metadata.manifests, transport, clock: systemClock },
-        ...{ log: silentLog, metrics: new Registry(), nameOf: (number) => `region-${number}` },
+        ...{
+          log: silentLog,
+          metrics: new Registry(),
+          mintEpoch: () => mintEpoch(systemClock.nowMs(), 0),
+          nameOf: (number) => `region-${number}`,
+        },
       },
       {
         ...DEFAULT_CLAIMS_CONFIG,

@@ -6,7 +6,7 @@
 import type { IndexChange } from '#content/claim-writer.ts';
 import { digestOf } from '#domain/digest.ts';
 import { parseRepositoryName } from '#domain/name.ts';
-import type { RegionNumber } from '#domain/region.ts';
+import { mintEpoch, type RegionNumber } from '#domain/region.ts';
 import { DEFAULT_CLAIMS_CONFIG } from '#mesh/claims/core-state.ts';
 import { ClaimsDriver } from '#mesh/claims/driver.ts';
 import type { Message } from '#mesh/claims/message.ts';
@@ -52,10 +52,11 @@ async function bytesForOneMore(count: number): Promise<number> {
             clock: systemClock,
             log: silentLog,
             metrics: openMetrics(),
+            mintEpoch: () => mintEpoch(systemClock.nowMs(), 0),
             nameOf: (region) => `region ${region}`,
           },
         },
-        { ...DEFAULT_CLAIMS_CONFIG, self, peers: [peer] },
+        { ...DEFAULT_CLAIMS_CONFIG, self, peers: [peer], verdict: 'trusted' },
       ),
     );
     await transport.start({

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { HeldClaim } from '#chaos/claim-store.ts';
+import { type HeldClaim, originText } from '#chaos/claim-store.ts';
 import {
   i1AcknowledgedIsKept,
   i1StandingIsVisible,
@@ -23,7 +23,7 @@ import {
 } from '#chaos/invariants.ts';
 import type { KnownClaim, Past } from '#chaos/ledger.ts';
 import { CLAIM_KIND } from '#domain/claim-kind.ts';
-import { mintEpoch, parseRegionNumber, type RegionNumber } from '#domain/region.ts';
+import { mintEpoch, parseRegionNumber } from '#domain/region.ts';
 import type { ViewRow } from '#storage/metadata.ts';
 
 const epoch = mintEpoch(1_000, 1);
@@ -49,13 +49,15 @@ function claim({ of, sequence, value, at = sequence, saw = [] }: Sketch): KnownC
     value: Buffer.from(value ?? ''),
     principal: 'anyone',
     time: { ms: at, counter: 0 },
-    context: saw.map(([of, sequence]) => ({ region: region(of), sequence })),
+    context: saw.map(([of, sequence]) => ({ region: region(of), epoch, sequence })),
     saw: past(saw),
   };
 }
 
 function past(saw: Sketch['saw'] = []): Past {
-  return new Map(saw.map(([of, sequence]): [RegionNumber, number] => [region(of), sequence]));
+  return new Map(
+    saw.map(([of, sequence]): [string, number] => [originText({ region: region(of), epoch }), sequence]),
+  );
 }
 
 function shown(winner: KnownClaim, conflict = false): ViewRow {
@@ -66,7 +68,7 @@ function shown(winner: KnownClaim, conflict = false): ViewRow {
 /** Region 1's state of the key: what the claims replaced, of which everything that a delete saw was deleted. */
 function state(stored: readonly KnownClaim[], view: ViewRow | undefined): KeyState {
   const join = (claims: readonly KnownClaim[]) => {
-    const joined = new Map<RegionNumber, number>();
+    const joined = new Map<string, number>();
     for (const [of, sequence] of claims.flatMap((each) => [...each.saw])) {
       joined.set(of, Math.max(sequence, joined.get(of) ?? 0));
     }
@@ -86,10 +88,16 @@ const remove = claim({ of: 2, sequence: 5, saw: [[1, 1]] });
 const rival = claim({ of: 3, sequence: 2, value: 'other', at: 50 });
 
 test('I1: a store without the acknowledged claim violates it; one with a later claim does not', () => {
-  assert.match(i1AcknowledgedIsKept(state([], undefined), 1) ?? '', /acknowledged claim 1 .* stores none/);
-  assert.match(i1AcknowledgedIsKept(state([first], shown(first)), 2) ?? '', /stores 1/);
-  assert.equal(i1AcknowledgedIsKept(state([first], shown(first)), 1), undefined);
-  assert.equal(i1AcknowledgedIsKept(state([], undefined), 0), undefined);
+  assert.match(
+    i1AcknowledgedIsKept(state([], undefined), first.dot) ?? '',
+    /acknowledged claim 1 .* stores none/,
+  );
+  assert.match(
+    i1AcknowledgedIsKept(state([first], shown(first)), { ...first.dot, sequence: 2 }) ?? '',
+    /stores 1/,
+  );
+  assert.equal(i1AcknowledgedIsKept(state([first], shown(first)), first.dot), undefined);
+  assert.equal(i1AcknowledgedIsKept(state([], undefined), undefined), undefined);
 });
 
 test('I1: a claim that nothing replaced and nobody sees violates it; the loser of a listed conflict does not', () => {

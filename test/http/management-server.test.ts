@@ -322,6 +322,7 @@ const STATUS: MeshStatus = {
   region: 'eu-west',
   epoch: '00000000000000aa',
   sequence: 7,
+  formerEpochs: [],
   registry: 'http://127.0.0.1:5001',
   management: 'http://127.0.0.1:5101',
   startedMs: 1,

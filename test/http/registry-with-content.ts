@@ -13,7 +13,7 @@ import { ContentReader } from '#content/reader.ts';
 import type { Sources, Upstream } from '#content/upstream.ts';
 import { ContentWriter } from '#content/writer.ts';
 import { type Digest, type DigestAlgorithm, digestOf } from '#domain/digest.ts';
-import { parseRegionName, parseRegionNumber } from '#domain/region.ts';
+import { mintEpoch, parseRegionName, parseRegionNumber } from '#domain/region.ts';
 import { openRegistryServer, type RegistryServerConfig } from '#http/registry-server.ts';
 import { DEFAULT_CLAIMS_CONFIG } from '#mesh/claims/core-state.ts';
 import { ClaimsDriver } from '#mesh/claims/driver.ts';
@@ -57,7 +57,14 @@ export async function openRegistryWithContent(
   const transport = stack.use(memoryMesh([1]).transport(1));
   const claims = stack.use(
     await ClaimsDriver.open(
-      { ...runtime, claims: metadata.claims, manifests: metadata.manifests, transport, nameOf: () => REGION },
+      {
+        ...runtime,
+        claims: metadata.claims,
+        manifests: metadata.manifests,
+        transport,
+        mintEpoch: () => mintEpoch(systemClock.nowMs(), 0),
+        nameOf: () => REGION,
+      },
       { ...DEFAULT_CLAIMS_CONFIG, self: parseRegionNumber(1), peers: [] },
     ),
   );

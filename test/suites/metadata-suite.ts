@@ -10,6 +10,7 @@ import { parseRepositoryName } from '#domain/name.ts';
 import type { Metadata, NewTask, TaskRow } from '#storage/metadata.ts';
 import { isRegistryError } from './blob-store-suite.ts';
 import { claimRowsSuite } from './claim-rows-suite.ts';
+import { epochSuite } from './epoch-suite.ts';
 import { image, index } from './manifest-samples.ts';
 import { readingRightsSuite } from './reading-rights-suite.ts';
 
@@ -26,6 +27,7 @@ export function metadataSuite(name: string, open: OpenMetadata): void {
   cachedTagLaws(name, open);
   claimRowsSuite(name, open);
   readingRightsSuite(name, open);
+  epochSuite(name, open);
 }
 
 function blobLaws(name: string, open: OpenMetadata): void {

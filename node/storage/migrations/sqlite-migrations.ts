@@ -2,8 +2,10 @@
 import type { Migration } from 'kysely/migration';
 import { firstSchema } from './0001-first.ts';
 import { conflictIndex } from './0002-conflicts.ts';
+import { startId } from './0003-start.ts';
 
 export const SQLITE_MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0001-first': firstSchema,
   '0002-conflicts': conflictIndex,
+  '0003-start': startId,
 };

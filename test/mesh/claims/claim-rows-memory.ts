@@ -14,6 +14,7 @@ import type {
   ClaimRange,
   ClaimRows,
   CursorRow,
+  EpochChange,
   OriginRow,
   StoredClaim,
   StoredKey,
@@ -38,6 +39,17 @@ export class ClaimRowsMemory {
 
   constructor(origin: OriginRow) {
     this.origin = origin;
+  }
+
+  /** A backup; rows are never changed in place. */
+  copy(): ClaimRowsMemory {
+    const copy = new ClaimRowsMemory(this.origin);
+    for (const [text, value] of this.#rows) copy.#rows.set(text, value);
+    for (const [text, value] of this.#revisions) copy.#revisions.set(text, value);
+    for (const [text, value] of this.#views) copy.#views.set(text, value);
+    for (const [text, value] of this.#cursors) copy.#cursors.set(text, value);
+    for (const [text, value] of this.#manifests) copy.#manifests.set(text, value);
+    return copy;
   }
 
   get cursors(): readonly CursorRow[] {
@@ -115,6 +127,15 @@ export class ClaimRowsMemory {
     return { outcome: 'committed', firstSequence, origin: this.origin };
   }
 
+  beginEpoch({ former, epoch, below }: EpochChange): OriginRow {
+    const { region, sequence } = this.origin;
+    if (this.origin.epoch !== former || sequence >= below) return this.origin;
+    const closed = { region, epoch: former, have: sequence, safe: sequence };
+    if (sequence > 0) this.#cursors.set(originText(closed), closed);
+    this.origin = { ...this.origin, epoch, sequence: 0 };
+    return this.origin;
+  }
+
   asClaimRows(): ClaimRows {
     return {
       origin: async () => this.origin,
@@ -122,6 +143,7 @@ export class ClaimRowsMemory {
       ofKeys: async (keys) => this.ofKeys(keys),
       range: async (request) => this.range(request),
       commit: async (batch) => this.commit(batch),
+      beginEpoch: async (change) => this.beginEpoch(change),
     };
   }
 

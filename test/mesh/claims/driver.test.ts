@@ -10,6 +10,7 @@ import { parseRegionNumber, type RegionNumber } from '#domain/region.ts';
 import { resolveStored } from '#mesh/claims/claim-view.ts';
 import { DEFAULT_CLAIMS_CONFIG } from '#mesh/claims/core-state.ts';
 import { ClaimsDriver } from '#mesh/claims/driver.ts';
+import type { MarkVerdict } from '#mesh/claims/mark-verdict.ts';
 import type { Message } from '#mesh/claims/message.ts';
 import type { LocateRequest } from '#mesh/transport/transport.ts';
 import { memoryMesh } from '#mesh/transport/transport-memory.ts';
@@ -35,6 +36,7 @@ type Seams = {
   readonly manifests?: readonly ManifestRow[];
   readonly send?: (to: RegionNumber, message: Message) => boolean;
   readonly peers?: readonly number[];
+  readonly verdict?: MarkVerdict;
 };
 
 async function openDriver(number: number, seams: Seams = {}) {
@@ -53,10 +55,12 @@ async function openDriver(number: number, seams: Seams = {}) {
     clock: STILL,
     log: silentLog,
     metrics,
+    mintEpoch: () => epochOf(1000 + number),
     nameOf: (region: RegionNumber) => `region-${region}`,
   };
+  const { verdict = 'trusted' } = seams;
   const peers = (seams.peers ?? []).map(parseRegionNumber);
-  const driver = await ClaimsDriver.open(deps, { ...DEFAULT_CLAIMS_CONFIG, self, peers });
+  const driver = await ClaimsDriver.open(deps, { ...DEFAULT_CLAIMS_CONFIG, self, peers, verdict });
   return { driver, rows, metrics };
 }
 
@@ -105,6 +109,30 @@ test('driver: whoever leaves early is let go at once, and the write takes place'
   );
   await driver[Symbol.asyncDispose]();
   assert.equal(rows.origin.sequence, 1);
+});
+
+test('driver: a database that is not trusted begins another epoch before the first write, and says why', async () => {
+  const { driver, rows, metrics } = await openDriver(1, { verdict: 'mark-missing' });
+  await using _closing = driver;
+  assert.equal(rows.origin.epoch, epochOf(1001));
+  assert.deepEqual(await driver.write([setTag('a', 'one')], OPTIONS), {
+    region: 1,
+    epoch: epochOf(1001),
+    sequence: 1,
+  });
+  const text = await metrics.metrics();
+  assert.match(text, /fairway_epochs_total\{reason="mark-missing"\} 1/);
+  assert.match(text, /fairway_epochs_total\{reason="peer-ahead"\} 0/);
+});
+
+test('driver: a peer that holds more of us begins another epoch, and writes wait for it', async () => {
+  const { driver, rows } = await openDriver(1, { peers: [2] });
+  await using _closing = driver;
+  const heads = [{ region: parseRegionNumber(1), epoch: epochOf(1), have: 5, safe: 5 }];
+  driver.received(parseRegionNumber(2), { type: 'summary', heads });
+  const dot = await driver.write([setTag('a', 'one')], OPTIONS);
+  assert.deepEqual([dot.epoch, dot.sequence], [epochOf(1001), 1]);
+  assert.equal(rows.origin.epoch, epochOf(1001));
 });
 
 test('driver: it ends after what is under way was answered, and begins nothing then', async () => {

@@ -46,7 +46,7 @@ export function tagKey(tag: string): ClaimKey {
 /** One region: a core, its store, and everything that it said. */
 export class TinyRegion {
   readonly number: RegionNumber;
-  readonly rows: ClaimRowsMemory;
+  rows: ClaimRowsMemory;
   readonly events: ClaimEvent[] = [];
   readonly changed: ClaimKey[] = [];
   readonly sent: Sent[] = [];
@@ -61,6 +61,7 @@ export class TinyRegion {
   #slowAnswers: readonly Input[] = [];
   readonly #outcomes = new Map<number, Dot | string>();
   #lastWrite = 0;
+  #epochs = 0;
 
   constructor(mesh: TinyMesh, number: number) {
     this.#mesh = mesh;
@@ -154,6 +155,12 @@ export class TinyRegion {
         return [{ input: 'range-read', id: output.id, claims: this.rows.range(output.range) }];
       case 'commit':
         return [{ input: 'committed', id: output.id, result: this.rows.commit(output.batch) }];
+      case 'begin-epoch': {
+        const { id, former, below } = output;
+        this.#epochs += 1;
+        const epoch = epochOf(1000 * this.#epochs + this.number);
+        return [{ input: 'epoch-begun', id, origin: this.rows.beginEpoch({ former, epoch, below }) }];
+      }
       case 'written':
         this.#outcomes.set(output.id, output.dot);
         return [];
