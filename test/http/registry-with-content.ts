@@ -65,7 +65,7 @@ export async function openRegistryWithContent(
         mintEpoch: () => mintEpoch(systemClock.nowMs(), 0),
         nameOf: () => REGION,
       },
-      { ...DEFAULT_CLAIMS_CONFIG, self: parseRegionNumber(1), peers: [] },
+      { ...DEFAULT_CLAIMS_CONFIG, verdict: 'trusted', self: parseRegionNumber(1), peers: [] },
     ),
   );
   const sources: Sources = { of: async () => outside.upstreams };
