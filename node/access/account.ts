@@ -9,41 +9,37 @@ import { LRUCache } from 'lru-cache';
 import type { RepositoryName } from '#domain/name.ts';
 import { ACTIONS, type Action, type Permit } from '#domain/permit.ts';
 import { compileSelection } from '#policies/select.ts';
-import type { AccountDocument, AccountSecret, Right } from './account-document.ts';
+import { type AccountDocument, type AccountSecret, canonicalJson, type Right } from './account-document.ts';
 
 /** Repositories whose answer is kept, because matching a glob is the dearest part of a decision. */
 const DECISIONS_MAX = 256;
 
 export class Account implements Permit {
   readonly name: string;
-  /** The winner; the others only take away from it. */
+  /** What all values agree on: the winner, less what others lack. A change starts from it, so it adds nothing either. */
   readonly document: AccountDocument;
   readonly #values: readonly AccountDocument[];
   readonly #rights: readonly ((name: string) => ReadonlySet<Action>)[];
   readonly #decisions = new LRUCache<string, ReadonlySet<Action>>({ max: DECISIONS_MAX });
 
   /** `rivals`: the values of claims that did not see the winner, nor it them. */
-  constructor(name: string, document: AccountDocument, rivals: readonly AccountDocument[] = []) {
+  constructor(name: string, winner: AccountDocument, rivals: readonly AccountDocument[] = []) {
     this.name = name;
-    this.document = document;
-    this.#values = [document, ...rivals];
+    this.document = rivals.reduce(agreement, winner);
+    this.#values = [winner, ...rivals];
     this.#rights = this.#values.map(({ rights }) => compileRights(rights));
   }
 
   /** Neither disabled nor expired. */
   isInForce(nowMs: number): boolean {
-    return this.#values.every(
-      ({ disabled, expiresMs }) => !disabled && (expiresMs === undefined || nowMs < expiresMs),
-    );
+    const { disabled, expiresMs } = this.document;
+    return !disabled && (expiresMs === undefined || nowMs < expiresMs);
   }
 
   /** What it may be signed in with; none when it is not in force. */
   secrets(nowMs: number): readonly AccountSecret[] {
     if (!this.isInForce(nowMs)) return [];
-    const isValid = ({ untilMs }: AccountSecret) => untilMs === undefined || nowMs < untilMs;
-    return this.document.secrets.filter(({ id }) =>
-      this.#values.every(({ secrets }) => secrets.some((secret) => secret.id === id && isValid(secret))),
-    );
+    return this.document.secrets.filter(({ untilMs }) => untilMs === undefined || nowMs < untilMs);
   }
 
   /** True while the secret of this id may be used, and all that was obtained with it. */
@@ -66,6 +62,27 @@ export class Account implements Permit {
   get hasRights(): boolean {
     return this.#values.every(({ rights }) => rights.length > 0);
   }
+}
+
+/** Globs of two values are not intersected here, only entries that both have are kept; `allows` asks each value. */
+function agreement(one: AccountDocument, other: AccountDocument): AccountDocument {
+  const rights = new Set(other.rights.map(canonicalJson));
+  const untilOf = new Map(other.secrets.map(({ id, untilMs }) => [id, untilMs]));
+  return {
+    ...one,
+    disabled: one.disabled || other.disabled,
+    expiresMs: earlier(one.expiresMs, other.expiresMs),
+    rights: one.rights.filter((right) => rights.has(canonicalJson(right))),
+    secrets: one.secrets
+      .filter(({ id }) => untilOf.has(id))
+      .map((secret) => ({ ...secret, untilMs: earlier(secret.untilMs, untilOf.get(secret.id)) })),
+  };
+}
+
+/** `undefined` is never. */
+function earlier(one: number | undefined, other: number | undefined): number | undefined {
+  if (one === undefined || other === undefined) return one ?? other;
+  return Math.min(one, other);
 }
 
 function compileRights(rights: readonly Right[]): (name: string) => ReadonlySet<Action> {

@@ -29,7 +29,7 @@ export type KeyBookDeps = {
   readonly log: Log;
 };
 
-/** One a region and a loss of its disk; ids that are no key's are kept here, too. */
+/** One a region and a loss of its disk. */
 const KEYS_KEPT_MAX = 1000;
 const OWN_KEYS_MAX = 1000;
 const PUBLISH_RETRY: BackoffConfig = { baseMs: 200, maxMs: 10_000 };
@@ -58,10 +58,14 @@ export class KeyBook implements AsyncDisposable {
     if (region === undefined || !this.#deps.isMember(region)) return undefined;
     const found = this.#read(id, region);
     this.#kept.set(id, found);
-    found.catch(() => {
+    const forget = () => {
       if (this.#kept.peek(id) === found) this.#kept.delete(id);
-    });
-    return await found;
+    };
+    found.catch(forget);
+    const key = await found;
+    // What is not there is asked for again: it may be on its way.
+    if (key === undefined) forget();
+    return key;
   }
 
   /**

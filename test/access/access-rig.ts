@@ -29,6 +29,12 @@ import { ManualClock } from '#test/mesh/replication/manual-clock.ts';
 import { openTemporaryMetadata, temporaryFolder } from '#test/storage/temporary.ts';
 
 export const CHEAP: KdfCost = { memoryKib: 8, passes: 1, parallelism: 1 };
+/** Tests that wait for something try often; those about guessing say their own limits. */
+const PATIENT: SignInConfig = {
+  cost: CHEAP,
+  perAccount: { free: 1_000_000, baseMs: 1, maxMs: 1 },
+  perAddress: { free: 1_000_000, baseMs: 1, maxMs: 1 },
+};
 export const MESH_ID = 'mesh-under-test';
 
 export type RegionOfRig = {
@@ -127,7 +133,7 @@ async function openRegion(shared: Shared, number: number): Promise<RegionOfRig> 
       write({ change: 'set-account', ...change }, context),
   };
   const editor = new AccountEditor({ ...seams, book, hasher, writer }, { cost: CHEAP });
-  const signIn = new SignIn({ ...seams, accounts: book, hasher }, { cost: CHEAP, ...config.signIn });
+  const signIn = new SignIn({ ...seams, accounts: book, hasher }, { ...PATIENT, ...config.signIn });
   const tokens = new Tokens({ ...seams, key, keys }, { meshId: MESH_ID, region: `region-${number}` });
   const { openWithoutAccounts = true } = config;
   const gate = new Gate({ accounts: book, signIn, tokens, clock }, { openWithoutAccounts });
