@@ -2,7 +2,6 @@
  * Holds a run against the invariants: what a commit changed, in the moment in which it became durable; what a client
  * is told, when it is told; and everything at the end. The first violation is kept, and ends the run.
  */
-import { CLAIM_KIND } from '#domain/claim-kind.ts';
 import { type Dot, dotEquals } from '#domain/dot.ts';
 import { messageOf } from '#domain/errors.ts';
 import type { Epoch } from '#domain/region.ts';
@@ -24,12 +23,12 @@ import {
   i13BecomesEqual,
   i15OnlyTrueBytes,
   type KeyState,
-  p5LookedIsCovered,
   type Violation,
 } from './invariants.ts';
 import type { KnownClaim, Ledger, RegionMemory } from './ledger.ts';
 import type { Look } from './looks.ts';
 import type { RegionProcess, Watcher } from './region-process.ts';
+import { ToldWrites } from './told-writes.ts';
 import type { Mark, Trace } from './trace.ts';
 
 export type CheckerDeps = { readonly ledger: Ledger; readonly trace: Trace; readonly nowUs: () => number };
@@ -66,8 +65,7 @@ export class Checker implements Watcher {
   readonly #acknowledged = new Map<string, Map<Epoch, ToldWrite>>();
   readonly #lost: LostWrite[] = [];
   readonly #processes: readonly RegionProcess[];
-  /** Key → every write of it that a client was told of, oldest first. */
-  readonly #told = new Map<string, { readonly key: ClaimKey; readonly dot: Dot; readonly atUs: number }[]>();
+  readonly #told = new ToldWrites();
   #violation: Violation | undefined;
 
   /** `processes` may be filled after this. */
@@ -157,7 +155,7 @@ export class Checker implements Watcher {
         this.#acknowledged.set(text, epochs);
         const newest = Math.max(sequence, epochs.get(dot.epoch)?.dot.sequence ?? 0);
         epochs.set(dot.epoch, { key: wanted.key, dot: { ...dot, sequence: newest } });
-        this.#comesAfter(claim, look);
+        for (const fault of this.#told.tell(claim, look, this.#deps.nowUs())) this.#hold('P5', fault);
       } else if (expected.length > 1 || wanted.live || process.store.views.get(keyText(wanted.key))?.live) {
         // A delete of what is not there may make no claim; everything else must have made its own.
         const what = claim === undefined ? 'is not on stable storage' : 'says something else';
@@ -165,20 +163,6 @@ export class Checker implements Watcher {
       }
       this.#checkKey(this.#stateOf(process, wanted.key));
     }
-  }
-
-  /** Only tags are looked at. */
-  #comesAfter(claim: KnownClaim, look: Look | undefined): void {
-    if (claim.key.kind !== CLAIM_KIND.tag) return;
-    const key = keyText(claim.key);
-    const told = this.#told.get(key) ?? [];
-    // A delete that found nothing to delete is answered with an earlier claim, which could not know of this look.
-    if (told.some(({ dot }) => dotEquals(dot, claim.dot))) return;
-    for (const { dot, atUs } of told) {
-      const isHeard = look?.answered.has(dot.region) === true && atUs <= look.beganUs;
-      if (isHeard) this.#hold('P5', p5LookedIsCovered(claim, dot));
-    }
-    this.#told.set(key, [...told, { key: claim.key, dot: claim.dot, atUs: this.#deps.nowUs() }]);
   }
 
   memory(process: RegionProcess): RegionMemory {
@@ -190,13 +174,7 @@ export class Checker implements Watcher {
     const { region } = process;
     this.#deps.ledger.setBack(region, memory);
     for (const { key, dot, holders } of this.#lost) if (!holds(process, key, dot)) holders.delete(region);
-    for (const [text, told] of this.#told) {
-      // What the restore took away can be told to nobody who looks here.
-      this.#told.set(
-        text,
-        told.filter(({ key, dot }) => dot.region !== region || holds(process, key, dot)),
-      );
-    }
+    this.#told.forget((key, dot) => dot.region === region && !holds(process, key, dot));
     for (const [text, epochs] of this.#acknowledged) {
       for (const [epoch, { key, dot }] of epochs) {
         if (dot.region !== region || holds(process, key, dot)) continue;
