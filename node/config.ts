@@ -30,9 +30,21 @@ export type NodeConfig = {
   readonly peers: readonly PeerConfig[];
   /** Serve the registry and the management API without TLS on an address that others may reach. */
   readonly insecurePlainHttp: boolean;
+  readonly gc: GarbageConfig;
   /** Whom a tag write asks first what it is about to replace: every region that can be reached, or none. */
   readonly observe: 'mesh' | 'local';
   readonly log: LogLevel;
+};
+
+/** When and what garbage collection removes. */
+export type GarbageConfig = {
+  /** Between two runs, in ms; give or take a tenth. Default one hour. */
+  readonly intervalMs: number;
+  /**
+   * How long what nothing refers to is kept after its last use, in ms. Default one day: longer than a push takes from
+   * its first blob to its manifest, and long enough to see that something was deleted by mistake.
+   */
+  readonly graceMs: number;
 };
 
 /** How this node reaches another region. */
@@ -69,6 +81,13 @@ const address = z
 const LOOPBACK = /^(?:127(?:\.\d{1,3}){3}|::1|localhost)$/;
 const apiVersion = z.literal('fairway/v1');
 
+/** Longer timers than this do not exist. */
+const TIMER_MS_MAX = 2_147_483_647;
+const garbageSchema = z.strictObject({
+  intervalMs: z.number().int().min(1000).max(TIMER_MS_MAX).default(3_600_000),
+  graceMs: z.number().int().min(0).default(86_400_000),
+});
+
 const nodeSchema = z.strictObject({
   apiVersion,
   kind: z.literal('NodeConfig'),
@@ -81,6 +100,7 @@ const nodeSchema = z.strictObject({
     tls: z.strictObject({ authority: z.string(), certificate: z.string(), key: z.string() }),
     peers: z.array(z.strictObject({ name: region, number, mesh: address, peer: address })).default([]),
     insecurePlainHttp: z.boolean().default(false),
+    gc: garbageSchema.prefault({}),
     observe: z.enum(['mesh', 'local']).default('mesh'),
     log: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
   }),
@@ -135,6 +155,7 @@ export function readNodeConfig(file: string): NodeConfig {
     },
     peers: spec.peers,
     insecurePlainHttp: spec.insecurePlainHttp,
+    gc: spec.gc,
     observe: spec.observe,
     log: nodeSchema.shape.spec.shape.log.catch(spec.log).parse(process.env['FAIRWAY_LOG'] ?? spec.log),
   };

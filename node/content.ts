@@ -1,4 +1,5 @@
 /** The content room of a node, joined with everyone that it may read from: peer regions and proxied registries. */
+import { BlobUse } from '#content/blob-use.ts';
 import type { ClaimWriter } from '#content/claim-writer.ts';
 import { Closure } from '#content/closure.ts';
 import { Deliverability } from '#content/deliverability.ts';
@@ -44,6 +45,8 @@ export type ContentConfig = {
   readonly meshId: MeshId;
   readonly region: RegionName;
   readonly peers: readonly PeerConfig[];
+  /** How often the use of one blob is noted at most. */
+  readonly useEveryMs: number;
   readonly tls: { readonly authorityPem: string; readonly certificatePem: string; readonly keyPem: string };
 };
 
@@ -90,15 +93,16 @@ export function openContent(deps: ContentDeps, config: ContentConfig): Content {
     proxy,
   );
   const fill = stack.use(new Fill({ blobs, rows, clock, random, log, metrics }, { region }));
+  const use = new BlobUse({ rows: metadata.blobUses, clock }, { everyMs: config.useEveryMs });
   const manifestFetch = new ManifestFetch({ sources, clock, log });
-  const closure = new Closure({ blobs, rows, manifests, manifestFetch, fill, sources });
+  const closure = new Closure({ blobs, use, manifests, manifestFetch, fill, sources });
   const deliverability = new Deliverability({ manifests, sources, clock });
   const reader = new ContentReader(
-    { blobs, rows, manifests, views, fill, manifestFetch, deliverability, oracle, sources, log },
+    { blobs, rows, use, manifests, views, fill, manifestFetch, deliverability, oracle, sources, clock, log },
     { region },
   );
   const writer = new ContentWriter({
-    ...{ blobs, rows, manifests, views, fill, closure, sources, clock, log },
+    ...{ blobs, rows, use, manifests, views, fill, closure, sources, clock, log },
     claimWriter: deps.claimWriter,
     writeGuard: proxy,
   });

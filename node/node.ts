@@ -38,6 +38,8 @@ import { ClaimLog } from './change-log.ts';
 import { type Address, type NodeConfig, resolveSecret } from './config.ts';
 import { openContent } from './content.ts';
 import { indexStatus } from './index-status.ts';
+import { useEveryMs } from './lifecycle/collection.ts';
+import { GarbageCollector } from './lifecycle/garbage-collector.ts';
 
 /** `newEpoch`: begin another history, because an operator restored this one from a backup. */
 export type NodeStart = { readonly newEpoch: boolean };
@@ -116,7 +118,10 @@ export async function startNode(
       ...{ stack, blobs, metadata, transport, claimWriter, policies, roster, clock, random, log, metrics },
       resolveSecret: async (source) => resolveSecret(source),
     },
-    { meshId: roster.meshId, region: region.name, peers, tls },
+    {
+      ...{ meshId: roster.meshId, region: region.name, peers, tls },
+      useEveryMs: useEveryMs(config.gc.graceMs),
+    },
   );
   const access = await openAccess(
     { stack, metadata, claims, roster, clock, random, log },
@@ -134,6 +139,17 @@ export async function startNode(
       { region: region.name },
     ),
   );
+
+  const garbage = stack.use(
+    new GarbageCollector(
+      {
+        ...{ rows: metadata.garbage, uses: metadata.blobUses, blobs, files: blobs },
+        ...{ clock, random, log, metrics },
+      },
+      { ...config.gc, useEveryMs: useEveryMs(config.gc.graceMs) },
+    ),
+  );
+  garbage.start();
 
   let phase = 'starting';
   const health: Health = {
@@ -187,6 +203,7 @@ export async function startNode(
             accounts: access.accounts,
             adminToken,
           },
+          garbage,
           changes: new ClaimLog({ claims: metadata.claims, nameOf: (number) => roster.nameOf(number) }),
         },
         config.management,

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { registerAccountCommands } from './account.ts';
 import { registerConflicts } from './conflicts.ts';
+import { registerGc } from './gc.ts';
 import { registerLog } from './log.ts';
 import { registerNode } from './node.ts';
 import { registerPolicyCommands } from './policy.ts';
@@ -16,4 +17,5 @@ export function registerCommands(program: Command): void {
   registerPolicyCommands(program);
   registerAccountCommands(program);
   registerLog(program);
+  registerGc(program);
 }

@@ -11,7 +11,8 @@ import { type ManifestReference, parseManifest } from '#domain/manifest.ts';
 import type { RepositoryName } from '#domain/name.ts';
 import type { RequestContext } from '#domain/request-context.ts';
 import type { BlobStore } from '#storage/blob-store.ts';
-import type { BlobRows, ManifestRow, ManifestRows } from '#storage/metadata.ts';
+import type { ManifestRow, ManifestRows } from '#storage/metadata.ts';
+import type { BlobUse } from './blob-use.ts';
 import type { Fill } from './fill.ts';
 import { inParallel } from './in-parallel.ts';
 import type { ManifestFetch } from './manifest-fetch.ts';
@@ -20,7 +21,7 @@ import type { Sources } from './upstream.ts';
 
 export type ClosureDeps = {
   readonly blobs: Pick<BlobStore, 'stat'>;
-  readonly rows: Pick<BlobRows, 'find'>;
+  readonly use: BlobUse;
   readonly manifests: Pick<ManifestRows, 'find' | 'record' | 'isLinked'>;
   readonly manifestFetch: ManifestFetch;
   readonly fill: Fill;
@@ -103,8 +104,8 @@ export class Closure {
     const { repository, seen } = walk;
     if (seen.has(digest)) return;
     seen.add(digest);
-    const { rows, blobs, fill, sources } = this.#deps;
-    if ((await rows.find(digest)) !== undefined && (await blobs.stat(digest)) !== undefined) return;
+    const { use, blobs, fill, sources } = this.#deps;
+    if ((await use.keep(digest)) && (await blobs.stat(digest)) !== undefined) return;
     const filling = await fill.blob(
       { repository, digest, sizeBytes, sources: (asked) => sources.of(repository, digest, asked) },
       context,

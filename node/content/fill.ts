@@ -19,6 +19,7 @@ import type { Random } from '#runtime/random.ts';
 import { TaskGroup } from '#runtime/task-group.ts';
 import type { BlobStore, ByteRange } from '#storage/blob-store.ts';
 import type { BlobRow, BlobRows } from '#storage/metadata.ts';
+import { recordStored } from './blob-use.ts';
 import { FillJob } from './fill-job.ts';
 import { orAborted } from './or-aborted.ts';
 import { Transfer, type Transferred } from './transfer.ts';
@@ -218,11 +219,11 @@ export class Fill implements AsyncDisposable {
   }
 
   async #record(job: FillJob, request: FillRequest, transferred: Transferred): Promise<BlobRow> {
-    const { rows, clock } = this.#deps;
+    const { clock } = this.#deps;
     const { digest, repository } = request;
     const { sizeBytes, source } = transferred;
     const row: BlobRow = { digest, sizeBytes, source: source.name, storedMs: clock.nowMs() };
-    await rows.record(row, repository);
+    await recordStored(this.#deps, row, repository);
     await this.#linkOthers(job, repository, digest);
     return row;
   }

@@ -1,7 +1,8 @@
 /**
  * Blobs that are here: the row says so, and the store agrees.
  *
- * Where they disagree, the row is wrong and is forgotten, so that the blob is filled again. A file that is there but
+ * Where they disagree, the row is wrong and is forgotten, so that the blob is filled again; unless it was stored or
+ * collected between the two looks, and both are right. A file that is there but
  * cannot be opened is another matter: the cause may pass (too many open files), so nothing is forgotten, and only
  * this one answer is given from elsewhere. Damage in the middle of a file that is already on its way to a client
  * cannot be mended: its stream ends with an error.
@@ -11,10 +12,12 @@ import type { RepositoryName } from '#domain/name.ts';
 import type { Log } from '#runtime/log.ts';
 import type { BlobStat, BlobStore, ByteRange } from '#storage/blob-store.ts';
 import type { BlobRows } from '#storage/metadata.ts';
+import type { BlobUse } from './blob-use.ts';
 
 export type LocalBlobsDeps = {
   readonly blobs: BlobStore;
-  readonly rows: Pick<BlobRows, 'find' | 'isReadable' | 'forget'>;
+  readonly rows: Pick<BlobRows, 'find' | 'isReadable'>;
+  readonly use: BlobUse;
   readonly log: Log;
   /** A blob that was said to be here is not. */
   readonly onLost: () => void;
@@ -29,16 +32,15 @@ export class LocalBlobs {
 
   /** `undefined` when it is not here, or this repository may not serve it. */
   async stat(repository: RepositoryName, digest: Digest): Promise<BlobStat | undefined> {
-    const { rows, blobs } = this.#deps;
+    const { rows, blobs, use } = this.#deps;
     if (!(await rows.isReadable(repository, digest))) return undefined;
+    const revision = await use.revision(digest);
     const row = await rows.find(digest);
-    if (row === undefined) return undefined;
+    if (row === undefined || revision === undefined) return undefined;
     const stat = await blobs.stat(digest);
     if (stat !== undefined && stat.sizeBytes === row.sizeBytes) return stat;
-    await this.#forget(
-      digest,
-      stat === undefined ? 'its file is gone' : `its file has ${stat.sizeBytes} bytes`,
-    );
+    const reason = stat === undefined ? 'its file is gone' : `its file has ${stat.sizeBytes} bytes`;
+    await this.#forget(digest, revision, reason);
     return undefined;
   }
 
@@ -49,9 +51,10 @@ export class LocalBlobs {
     signal: AbortSignal,
   ): Promise<AsyncIterable<Uint8Array> | undefined> {
     try {
+      const revision = await this.#deps.use.revision(digest);
       const stream = await this.#deps.blobs.read(digest, range, signal);
       if (stream === undefined) {
-        await this.#forget(digest, 'its file is gone');
+        if (revision !== undefined) await this.#forget(digest, revision, 'its file is gone');
         return undefined;
       }
       const iterator = stream[Symbol.asyncIterator]();
@@ -65,11 +68,10 @@ export class LocalBlobs {
     }
   }
 
-  /** Bytes of another size are no copy of it: the file makes room for one that is. */
-  async #forget(digest: Digest, reason: string): Promise<void> {
+  /** A file of another size is no copy of it, and is left for the next one to replace: that may be there by now. */
+  async #forget(digest: Digest, revision: number, reason: string): Promise<void> {
+    if (!(await this.#deps.use.forget(digest, revision))) return;
     this.#deps.log.error('blob was lost', { digest, reason });
-    await this.#deps.rows.forget(digest);
-    await this.#deps.blobs.delete(digest);
     this.#deps.onLost();
   }
 }

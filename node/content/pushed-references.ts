@@ -14,6 +14,7 @@ import type { RequestContext } from '#domain/request-context.ts';
 import type { Clock } from '#runtime/clock.ts';
 import type { BlobStore } from '#storage/blob-store.ts';
 import type { BlobRows, ManifestRows, ViewRows } from '#storage/metadata.ts';
+import type { BlobUse } from './blob-use.ts';
 import type { Closure } from './closure.ts';
 import type { Fill } from './fill.ts';
 import { inParallel } from './in-parallel.ts';
@@ -23,7 +24,8 @@ import { manifestVisibility } from './visibility.ts';
 
 export type PushedReferencesDeps = {
   readonly blobs: Pick<BlobStore, 'stat'>;
-  readonly rows: Pick<BlobRows, 'find' | 'isReadable'>;
+  readonly rows: Pick<BlobRows, 'isReadable'>;
+  readonly use: BlobUse;
   readonly manifests: Pick<ManifestRows, 'isLinked' | 'presence'>;
   readonly views: Pick<ViewRows, 'get' | 'withValue'>;
   readonly fill: Fill;
@@ -109,14 +111,15 @@ export class PushedReferences {
     );
     if (filling === undefined) return false;
     await orAborted(filling.done, context.signal);
-    return true;
+    if (await this.#deps.use.keep(digest)) return true;
+    throw new UnavailableError(`${digest} was removed while it was pushed; push it again`);
   }
 
   /** `undefined` when it is not here, or not this repository's. */
   async #sizeHere(repository: RepositoryName, digest: Digest): Promise<number | undefined> {
-    const { rows, blobs } = this.#deps;
+    const { rows, blobs, use } = this.#deps;
     if (!(await rows.isReadable(repository, digest))) return undefined;
-    if ((await rows.find(digest)) === undefined) return undefined;
+    if (!(await use.keep(digest))) return undefined;
     return (await blobs.stat(digest))?.sizeBytes;
   }
 

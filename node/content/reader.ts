@@ -10,19 +10,24 @@ import type { Digest } from '#domain/digest.ts';
 import { RegistryError, UnavailableError } from '#domain/errors.ts';
 import { type Reference, type RepositoryName, referenceText, type Tag } from '#domain/name.ts';
 import type { RequestContext } from '#domain/request-context.ts';
+import type { Clock } from '#runtime/clock.ts';
 import type { Log } from '#runtime/log.ts';
 import type { BlobStat, BlobStore, ByteRange } from '#storage/blob-store.ts';
+import { isDiskRefusal } from '#storage/disk-error.ts';
 import type { BlobRows, ManifestRow, ManifestRows, ViewRows } from '#storage/metadata.ts';
+import type { BlobUse } from './blob-use.ts';
 import type { Deliverability } from './deliverability.ts';
 import type { Fill, FillingBlob } from './fill.ts';
 import { LocalBlobs } from './local-blobs.ts';
 import { type ManifestFetch, verified } from './manifest-fetch.ts';
+import { Unstored, type UnstoredBlob } from './unstored.ts';
 import type { ContentSource, Sources, TagAnswer, TagOracle } from './upstream.ts';
 import { manifestVisibility, taggedDigest } from './visibility.ts';
 
 export type ContentReaderDeps = {
   readonly blobs: BlobStore;
-  readonly rows: Pick<BlobRows, 'find' | 'isReadable' | 'forget'>;
+  readonly rows: Pick<BlobRows, 'find' | 'isReadable'>;
+  readonly use: BlobUse;
   readonly manifests: Pick<ManifestRows, 'find' | 'record' | 'isLinked'>;
   readonly views: Pick<ViewRows, 'get' | 'withValue'>;
   readonly fill: Fill;
@@ -30,6 +35,7 @@ export type ContentReaderDeps = {
   readonly deliverability: Deliverability;
   readonly oracle: TagOracle;
   readonly sources: Sources;
+  readonly clock: Clock;
   readonly log: Log;
 };
 
@@ -56,17 +62,25 @@ export type BlobRead = {
   open(range: ByteRange | undefined, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>>;
 };
 
+type Wanted = {
+  readonly repository: RepositoryName;
+  readonly digest: Digest;
+  readonly sizeBytes?: number;
+  readonly replace?: boolean;
+};
 type Found = ManifestRow & { readonly source: ContentSource };
 
 export class ContentReader {
   readonly #deps: ContentReaderDeps;
   readonly #here: ContentSource;
   readonly #local: LocalBlobs;
+  readonly #unstored: Unstored;
 
   constructor(deps: ContentReaderDeps, config: ContentReaderConfig) {
     this.#deps = deps;
     this.#here = { kind: 'local', name: config.region };
     this.#local = new LocalBlobs({ ...deps, onLost: () => deps.deliverability.forget() });
+    this.#unstored = new Unstored(deps);
   }
 
   /** @throws RegistryError MANIFEST_UNKNOWN when it is proven absent; UnavailableError when it cannot be had now. */
@@ -96,14 +110,15 @@ export class ContentReader {
     return { digest, sizeBytes, source, open: async (range, signal) => filling.read(range, signal) };
   }
 
-  /** For HEAD: only what is here counts, and nobody is asked. */
+  /** For HEAD: only what is here counts, and nobody is asked. Whoever asks may push a manifest that relies on it. */
   async blobStat(
     repository: RepositoryName,
     digest: Digest,
     _context: RequestContext,
   ): Promise<{ digest: Digest; sizeBytes: number; source: ContentSource } | undefined> {
     const stat = await this.#local.stat(repository, digest);
-    return stat === undefined ? undefined : { ...stat, source: this.#here };
+    if (stat === undefined || !(await this.#deps.use.keep(digest))) return undefined;
+    return { ...stat, source: this.#here };
   }
 
   #localBlob(repository: RepositoryName, stat: BlobStat, context: RequestContext): BlobRead {
@@ -125,13 +140,59 @@ export class ContentReader {
     };
   }
 
-  async #fill(
-    request: { repository: RepositoryName; digest: Digest; sizeBytes?: number; replace?: boolean },
-    context: RequestContext,
-  ): Promise<FillingBlob | undefined> {
+  /** From elsewhere into the store, and past it where it refuses. */
+  async #fill(request: Wanted, context: RequestContext): Promise<UnstoredBlob | undefined> {
+    if (this.#unstored.isStoreRefusing) return await this.#pass(request, context);
     const { repository, digest } = request;
     const sources = (asked: RequestContext) => this.#deps.sources.of(repository, digest, asked);
-    return await this.#deps.fill.blob({ ...request, sources }, context);
+    try {
+      const filling = await this.#deps.fill.blob({ ...request, sources }, context);
+      if (filling === undefined) return undefined;
+      const { sizeBytes, source } = filling;
+      return { sizeBytes, source, read: (...range) => this.#follow(filling, { ...request, context }, range) };
+    } catch (thrown) {
+      if (!isDiskRefusal(thrown)) throw thrown;
+      this.#unstored.storeRefused(digest, thrown);
+      return await this.#pass(request, context);
+    }
+  }
+
+  /** A store that refuses the first bytes is passed by; later ones are lost with it, because they were not verified. */
+  async *#follow(
+    filling: FillingBlob,
+    { context, ...request }: Wanted & { readonly context: RequestContext },
+    [range, signal]: readonly [ByteRange | undefined, AbortSignal],
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    let began = false;
+    try {
+      for await (const piece of filling.read(range, signal)) {
+        began = true;
+        yield piece;
+      }
+      return;
+    } catch (thrown) {
+      if (!isDiskRefusal(thrown)) throw thrown;
+      this.#unstored.storeRefused(request.digest, thrown);
+      if (began) throw thrown;
+    }
+    const blob = await this.#pass(request, { ...context, signal });
+    if (blob === undefined) throw new UnavailableError(`${request.digest} cannot be had any longer`);
+    yield* blob.read(range, signal);
+  }
+
+  async #pass({ repository, digest }: Wanted, context: RequestContext): Promise<UnstoredBlob | undefined> {
+    const sources = await this.#deps.sources.of(repository, digest, context);
+    return await this.#unstored.open({ repository, digest, sources }, context);
+  }
+
+  /** What cannot be recorded is answered all the same, and fetched again for the next one. */
+  async #record(repository: RepositoryName, manifest: ManifestRow): Promise<void> {
+    try {
+      await this.#deps.manifests.record(repository, manifest);
+    } catch (thrown) {
+      if (!(thrown instanceof UnavailableError)) throw thrown;
+      this.#deps.log.warn('manifest not recorded', { repository, digest: manifest.digest, err: thrown });
+    }
   }
 
   async #byTag(repository: RepositoryName, tag: Tag, context: RequestContext): Promise<Found> {
@@ -160,7 +221,7 @@ export class ContentReader {
     if (row === undefined) throw unreachableManifest(repository, digest);
     // Its children and blobs are then readable through this repository, and it is found here by digest.
     if (here === undefined || !(await this.#deps.manifests.isLinked(repository, digest))) {
-      await this.#deps.manifests.record(repository, row);
+      await this.#record(repository, row);
     }
     return { digest, mediaType: row.mediaType, bytes: row.bytes, source };
   }
@@ -190,7 +251,7 @@ export class ContentReader {
     context: RequestContext,
   ): Promise<Found | undefined> {
     const fetched = await this.#deps.manifestFetch.fetch(repository, digest, context);
-    if (fetched !== undefined) await this.#deps.manifests.record(repository, fetched);
+    if (fetched !== undefined) await this.#record(repository, fetched);
     return fetched;
   }
 }

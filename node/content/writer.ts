@@ -16,6 +16,7 @@ import type { Clock } from '#runtime/clock.ts';
 import type { Log } from '#runtime/log.ts';
 import type { BlobStat, BlobStore, Upload } from '#storage/blob-store.ts';
 import type { BlobRows, ManifestRows, ViewRows } from '#storage/metadata.ts';
+import { type BlobUse, recordStored } from './blob-use.ts';
 import type { ClaimWriter, IndexChange } from './claim-writer.ts';
 import type { Closure } from './closure.ts';
 import type { Fill } from './fill.ts';
@@ -33,6 +34,7 @@ export interface WriteGuard {
 export type ContentWriterDeps = {
   readonly blobs: BlobStore;
   readonly rows: Pick<BlobRows, 'find' | 'record' | 'link' | 'isReadable' | 'unlink' | 'repositoriesOf'>;
+  readonly use: BlobUse;
   readonly manifests: Pick<ManifestRows, 'isLinked' | 'presence'>;
   readonly views: Pick<ViewRows, 'get' | 'withValue'>;
   readonly claimWriter: ClaimWriter;
@@ -105,7 +107,7 @@ export class ContentWriter {
     this.#requireWritable(repository);
     const stat = await upload.commit(digest);
     const storedMs = this.#deps.clock.nowMs();
-    await this.#deps.rows.record({ ...stat, source: 'push', storedMs }, repository);
+    await recordStored(this.#deps, { ...stat, source: 'push', storedMs }, repository);
     const { requestId } = context;
     this.#deps.log.info('blob pushed', { requestId, repository, digest, bytes: stat.sizeBytes });
     return stat;
@@ -122,9 +124,11 @@ export class ContentWriter {
     context: RequestContext,
   ): Promise<boolean> {
     this.#requireWritable(repository);
-    const { rows, blobs } = this.#deps;
+    const { rows, blobs, use } = this.#deps;
     if (!(await hasMountSource(rows, { digest, from }, context))) return false;
     if ((await rows.find(digest)) === undefined || (await blobs.stat(digest)) === undefined) return false;
+    // The grace first: what is linked from then on stays here.
+    if (!(await use.keep(digest))) return false;
     await rows.link(repository, digest);
     return true;
   }
@@ -147,7 +151,7 @@ export class ContentWriter {
     if (absent.length > 0 && !mayRecordAbsent(put, context)) throw missingBlobs(repository, absent);
     const tags = tagsOfPut(put);
     const changes: readonly IndexChange[] = [
-      { change: 'add-manifest', repository, manifest: { digest, mediaType, bytes, absent } },
+      { change: 'add-manifest', repository, manifest: { digest, mediaType, bytes, absent, isWhole: true } },
       ...tags.map((tag) => ({ change: 'set-tag' as const, repository, tag, digest })),
     ];
     const dot = await this.#write(changes, context);

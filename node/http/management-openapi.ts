@@ -12,6 +12,7 @@ import {
   accountRotation,
   accountWithSecret,
 } from './management-accounts.ts';
+import { gcQuery, gcRuns, gcStarted } from './management-gc.ts';
 import {
   appliedList,
   applyQuery,
@@ -81,6 +82,14 @@ export function openApiDocument(): Json {
         get: operation('Who changed what, where and when, the newest first.', {
           query: logQuery,
           answer: changePage,
+        }),
+      },
+      '/api/v1/gc': {
+        get: operation('The newest runs of garbage collection, a real and a dry one.', { answer: gcRuns }),
+        post: operation('Begins a run of garbage collection, or names the one that goes on.', {
+          query: gcQuery,
+          answer: gcStarted,
+          done: 202,
         }),
       },
       '/api/v1/conflicts': {

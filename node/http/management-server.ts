@@ -18,6 +18,7 @@ import { createServer, type ListenConfig, type Listening, listen } from './liste
 import { type AccountAdmin, addAccountRoutes } from './management-accounts.ts';
 import { addConflictRoutes } from './management-conflicts.ts';
 import { failureReply } from './management-errors.ts';
+import { addGarbageRoutes, type GarbageView } from './management-gc.ts';
 import { openApiDocument } from './management-openapi.ts';
 import {
   applyQuery,
@@ -37,6 +38,7 @@ export type ManagementServerDeps = {
   readonly tasks: Pick<TaskRows, 'list'>;
   readonly accounts: AccountAdmin;
   readonly changes: ChangeLog;
+  readonly garbage: GarbageView;
   readonly adminToken: AdminToken;
   readonly health: Health;
   readonly clock: Clock;
@@ -134,6 +136,7 @@ function addRoutes(
       .send({ error: { code: 'NOT_FOUND', message: `no policy is named ${name}` } });
   });
   addAccountRoutes(api, deps.accounts, contextFor);
+  addGarbageRoutes(api, deps.garbage);
   api.get('/api/v1/log', (request, reply) =>
     deps.changes.read(logQuery.parse(request.query), contextFor(request, reply)),
   );

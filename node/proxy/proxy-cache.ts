@@ -169,10 +169,24 @@ export class ProxyCache implements TagOracle, AsyncDisposable {
     const manifest = isKnown ? undefined : await this.#fetch(upstream, { repository, tag, ...head }, context);
     const digest = manifest?.digest ?? head.digest;
     if (digest === undefined) return undefined;
-    if (manifest !== undefined) await this.#deps.manifests.record(repository, manifest);
-    const checkedMs = this.#deps.clock.nowMs();
-    await this.#deps.cachedTags.put({ repository, tag, digest, checkedMs });
+    await this.#remember({ repository, tag, digest }, manifest);
     return { ...found(digest, { kind: 'upstream', name: upstream.name }), ...(manifest && { manifest }) };
+  }
+
+  /** Where the store refuses, the tag is answered all the same, and asked for again by the next one. */
+  async #remember(
+    row: Omit<CachedTagRow, 'checkedMs'>,
+    manifest: UpstreamManifest | undefined,
+  ): Promise<void> {
+    const { manifests, cachedTags, clock, log } = this.#deps;
+    const { repository, tag, digest } = row;
+    try {
+      if (manifest !== undefined) await manifests.record(repository, manifest);
+      await cachedTags.put({ ...row, checkedMs: clock.nowMs() });
+    } catch (thrown) {
+      if (!(thrown instanceof UnavailableError)) throw thrown;
+      log.warn('tag not cached', { repository, tag, digest, err: thrown });
+    }
   }
 
   /** True when the manifest's bytes are here; they are then linked to the repository, where another one brought them. */

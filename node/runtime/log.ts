@@ -46,9 +46,19 @@ export function openLog(config: { readonly level: LogLevel }, fields: LogFields)
       messageKey: 'event',
       formatters: { level: (level) => ({ level }) },
     },
-    pino.destination({ dest: 2, sync: true }),
+    standardError(),
   );
   return wrap(logger.child(fields));
+}
+
+/** Lines that wait because nothing takes them, as on a full disk; later ones are dropped. */
+const WAITING_BYTES_MAX = 1024 * 1024;
+
+/** A log that cannot be written must not end the process: what waits is tried again with the next line. */
+function standardError() {
+  const destination = pino.destination({ dest: 2, sync: true, maxLength: WAITING_BYTES_MAX });
+  destination.on('error', () => undefined);
+  return destination;
 }
 
 type PinoLike = {

@@ -10,9 +10,18 @@ import { type Digest, type DigestAlgorithm, digestOf, hexOf } from '#domain/dige
 import type { Clock } from '#runtime/clock.ts';
 import { type Random, randomId } from '#runtime/random.ts';
 import { BlobFolder, sizeOf, syncFolder } from './blob-folder.ts';
-import type { BlobStat, BlobStore, ByteRange, Upload } from './blob-store.ts';
+import type {
+  BlobFiles,
+  BlobStat,
+  BlobStore,
+  ByteRange,
+  FileRemoval,
+  Upload,
+  UploadExpiry,
+} from './blob-store.ts';
 import { diskError, systemCode } from './disk-error.ts';
 import { streamOf } from './file-stream.ts';
+import type { DigestRange } from './metadata-garbage.ts';
 import { FilesystemUpload, type FilesystemUploadStart } from './upload-filesystem.ts';
 
 export type FilesystemBlobStoreConfig = {
@@ -36,7 +45,7 @@ const UPLOAD_ID = /^[0-9a-f]{32}$/;
 export async function openFilesystemBlobStore(
   config: FilesystemBlobStoreConfig,
   deps: FilesystemBlobStoreDeps,
-): Promise<BlobStore> {
+): Promise<BlobStore & BlobFiles> {
   const blobs = new BlobFolder(join(config.root, 'blobs'));
   const uploads = join(config.root, 'uploads');
   try {
@@ -44,14 +53,16 @@ export async function openFilesystemBlobStore(
     await mkdir(uploads, { recursive: true });
     await syncFolder(config.root);
     await proveWritable(uploads);
-    if (deps.clock !== undefined) await removeAbandoned(uploads, deps.clock.nowMs());
+    if (deps.clock !== undefined) {
+      await removeAbandoned(uploads, deps.clock.nowMs() - ABANDONED_UPLOAD_MS);
+    }
   } catch (thrown) {
     throw diskError(`cannot write to the blob folder ${config.root}`, thrown);
   }
   return new FilesystemBlobStore({ blobs, uploads }, deps.random);
 }
 
-class FilesystemBlobStore implements BlobStore {
+class FilesystemBlobStore implements BlobStore, BlobFiles {
   readonly #blobs: BlobFolder;
   readonly #uploads: string;
   readonly #random: Random;
@@ -65,6 +76,7 @@ class FilesystemBlobStore implements BlobStore {
   }
 
   async stat(digest: Digest): Promise<BlobStat | undefined> {
+    await this.#blobs.settled(digest);
     const sizeBytes = await reading(() => sizeOf(this.#blobs.pathOf(digest)));
     return sizeBytes === undefined ? undefined : { digest, sizeBytes };
   }
@@ -108,6 +120,38 @@ class FilesystemBlobStore implements BlobStore {
     }
   }
 
+  parts(): readonly DigestRange[] {
+    return this.#blobs.parts();
+  }
+
+  async digestsIn(part: DigestRange): Promise<Set<Digest>> {
+    return await reading(() => this.#blobs.digestsIn(part));
+  }
+
+  async removeOlder(digest: Digest, removal: FileRemoval): Promise<number | undefined> {
+    try {
+      return await this.#blobs.removeOlder(digest, removal);
+    } catch (thrown) {
+      throw diskError('cannot delete from the blob store', thrown);
+    }
+  }
+
+  async expireUploads({ untouchedSinceMs, signal, dryRun = false }: UploadExpiry) {
+    const expired = { count: 0, sizeBytes: 0 };
+    try {
+      for await (const upload of untouchedUploads(this.#uploads, untouchedSinceMs)) {
+        signal.throwIfAborted();
+        if (!dryRun && !this.#letGo(upload.name)) continue;
+        if (!dryRun) await unlink(join(this.#uploads, upload.name));
+        expired.count += 1;
+        expired.sizeBytes += upload.sizeBytes;
+      }
+    } catch (thrown) {
+      throw diskError('cannot delete from the blob store', thrown);
+    }
+    return expired;
+  }
+
   async startUpload(scope: string, algorithm: DigestAlgorithm = 'sha256'): Promise<Upload> {
     const id = randomId(this.#random);
     const name = uploadName(scope, id);
@@ -141,6 +185,15 @@ class FilesystemBlobStore implements BlobStore {
     );
     this.#open.set(name, upload);
     return upload;
+  }
+
+  /** False while somebody is busy with it. */
+  #letGo(name: string): boolean {
+    const upload = this.#open.get(name);
+    if (upload === undefined) return true;
+    if (!upload.release()) return false;
+    this.#open.delete(name);
+    return true;
   }
 
   #makeRoom(): void {
@@ -180,10 +233,17 @@ async function proveWritable(folder: string): Promise<void> {
   await unlink(probe);
 }
 
-async function removeAbandoned(uploads: string, nowMs: number): Promise<void> {
-  for await (const file of await opendir(uploads)) {
-    const path = join(uploads, file.name);
-    const found = await stat(path);
-    if (found.isFile() && nowMs - found.mtimeMs > ABANDONED_UPLOAD_MS) await unlink(path);
+async function removeAbandoned(uploads: string, untouchedSinceMs: number): Promise<void> {
+  for await (const { name } of untouchedUploads(uploads, untouchedSinceMs)) await unlink(join(uploads, name));
+}
+
+/** One that ends while the folder is read is left out. */
+async function* untouchedUploads(
+  uploads: string,
+  untouchedSinceMs: number,
+): AsyncGenerator<{ readonly name: string; readonly sizeBytes: number }, void, undefined> {
+  for await (const { name } of await opendir(uploads)) {
+    const found = await stat(join(uploads, name)).catch(() => undefined);
+    if (found?.isFile() === true && found.mtimeMs < untouchedSinceMs) yield { name, sizeBytes: found.size };
   }
 }

@@ -3,23 +3,32 @@
  * process's memory, and nothing survives it.
  */
 import { algorithmOf, type Digest, digestOf } from '#domain/digest.ts';
+import type { Clock } from '#runtime/clock.ts';
 import { type Random, randomId } from '#runtime/random.ts';
-import type { AppendOptions, BlobStat, BlobStore, ByteRange, Upload } from './blob-store.ts';
+import type { AppendOptions, BlobFiles, BlobStat, BlobStore, ByteRange, Upload } from './blob-store.ts';
 import { busyUpload, digestMismatch, drain, requireRoom, unknownUpload } from './upload-source.ts';
 
 const PIECE_BYTES = 256 * 1024;
 
-export function openMemoryBlobStore(deps: { readonly random: Random }): BlobStore {
-  const blobs = new Map<Digest, Uint8Array>();
+export type MemoryBlobStoreDeps = {
+  readonly random: Random;
+  /** Says when blobs were committed and uploads touched. Default: all of them long ago. */
+  readonly clock?: Pick<Clock, 'nowMs'>;
+};
+
+export function openMemoryBlobStore(deps: MemoryBlobStoreDeps): BlobStore & BlobFiles {
+  const blobs = new Map<Digest, MemoryBlob>();
   const uploads = new Map<string, MemoryUpload>();
+  const nowMs = () => deps.clock?.nowMs() ?? 0;
   return {
+    ...blobFiles(blobs, uploads),
     async stat(digest) {
-      const bytes = blobs.get(digest);
+      const bytes = blobs.get(digest)?.bytes;
       return bytes === undefined ? undefined : { digest, sizeBytes: bytes.byteLength };
     },
     async read(digest, range, signal) {
       signal.throwIfAborted();
-      const bytes = blobs.get(digest);
+      const bytes = blobs.get(digest)?.bytes;
       if (bytes === undefined) return undefined;
       return slices(() => bytes, range ?? { start: 0, end: bytes.byteLength - 1 }, signal);
     },
@@ -27,12 +36,12 @@ export function openMemoryBlobStore(deps: { readonly random: Random }): BlobStor
       return blobs.delete(digest);
     },
     async *list() {
-      for (const [digest, bytes] of [...blobs]) yield { digest, sizeBytes: bytes.byteLength };
+      for (const [digest, { bytes }] of [...blobs]) yield { digest, sizeBytes: bytes.byteLength };
     },
     async startUpload(scope) {
       const id = randomId(deps.random);
       const key = `${scope}\n${id}`;
-      const upload = new MemoryUpload(id, { blobs, forget: () => uploads.delete(key) });
+      const upload = new MemoryUpload(id, { blobs, nowMs, forget: () => uploads.delete(key) });
       uploads.set(key, upload);
       return upload;
     },
@@ -42,8 +51,38 @@ export function openMemoryBlobStore(deps: { readonly random: Random }): BlobStor
   };
 }
 
+type MemoryBlob = { readonly bytes: Uint8Array; readonly committedMs: number };
+
+/** One part an algorithm: everything is in memory anyway. */
+function blobFiles(blobs: Map<Digest, MemoryBlob>, uploads: ReadonlyMap<string, MemoryUpload>): BlobFiles {
+  return {
+    parts: () => ['sha256', 'sha512'].map((name) => ({ after: `${name}:`, before: `${name}:g` })),
+    async digestsIn({ after, before }) {
+      return new Set([...blobs.keys()].filter((digest) => digest > after && digest < before));
+    },
+    async removeOlder(digest, { committedBeforeMs, isWanted, dryRun = false }) {
+      if (await isWanted()) return undefined;
+      const blob = blobs.get(digest);
+      if (blob === undefined || blob.committedMs >= committedBeforeMs) return undefined;
+      if (!dryRun) blobs.delete(digest);
+      return blob.bytes.byteLength;
+    },
+    async expireUploads({ untouchedSinceMs, dryRun = false }) {
+      const expired = { count: 0, sizeBytes: 0 };
+      for (const upload of [...uploads.values()]) {
+        if (upload.touchedMs >= untouchedSinceMs || upload.isBusy) continue;
+        expired.count += 1;
+        expired.sizeBytes += upload.sizeBytes;
+        if (!dryRun) await upload.abort();
+      }
+      return expired;
+    },
+  };
+}
+
 type Owner = {
-  readonly blobs: Map<Digest, Uint8Array>;
+  readonly blobs: Map<Digest, MemoryBlob>;
+  readonly nowMs: () => number;
   readonly forget: () => void;
 };
 
@@ -54,11 +93,21 @@ class MemoryUpload implements Upload {
   /** Twice as large as needed whenever it grows, so that appending stays linear. */
   #buffer = new Uint8Array(0);
   #sizeBytes = 0;
+  #touchedMs: number;
   #state: 'idle' | 'busy' | 'committed' | 'gone' = 'idle';
 
   constructor(id: string, owner: Owner) {
     this.id = id;
     this.#owner = owner;
+    this.#touchedMs = owner.nowMs();
+  }
+
+  get touchedMs(): number {
+    return this.#touchedMs;
+  }
+
+  get isBusy(): boolean {
+    return this.#state === 'busy';
   }
 
   get sizeBytes(): number {
@@ -71,6 +120,7 @@ class MemoryUpload implements Upload {
       for await (const piece of drain(source, AbortSignal.any([options.signal, this.#discarded.signal]))) {
         requireRoom(this.#sizeBytes + piece.byteLength, options);
         this.#push(piece);
+        this.#touchedMs = this.#owner.nowMs();
         options.onProgress?.(this.#sizeBytes);
       }
       return this.#sizeBytes;
@@ -97,7 +147,7 @@ class MemoryUpload implements Upload {
     this.#owner.forget();
     this.#state = actual === expected ? 'committed' : 'gone';
     if (actual !== expected) throw digestMismatch(expected, actual, this.#sizeBytes);
-    this.#owner.blobs.set(expected, bytes);
+    this.#owner.blobs.set(expected, { bytes, committedMs: this.#owner.nowMs() });
     return { digest: expected, sizeBytes: bytes.byteLength };
   }
 

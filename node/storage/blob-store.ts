@@ -6,6 +6,7 @@
  * `test/suites/blob-store-suite.ts`.
  */
 import type { Digest, DigestAlgorithm } from '#domain/digest.ts';
+import type { DigestRange } from './metadata-garbage.ts';
 
 /** Bytes `start` … `end`, both inclusive, as in HTTP. */
 export type ByteRange = { readonly start: number; readonly end: number };
@@ -36,6 +37,36 @@ export interface BlobStore {
   /** The upload with this id in this scope, also after a restart; `undefined` when there is none. */
   findUpload(scope: string, id: string): Promise<Upload | undefined>;
 }
+
+/**
+ * The same store for whoever tidies it up: files, whoever may want them. A file that was committed lately is never
+ * removed, however long its upload took, because its commit may not have been recorded yet.
+ */
+export interface BlobFiles {
+  /** Ranges that together have room for every blob, each small enough to be listed at once. */
+  parts(): readonly DigestRange[];
+  digestsIn(part: DigestRange): Promise<Set<Digest>>;
+  /**
+   * Removes the blob if it was committed before; its size, or `undefined` when nothing was removed. Commits and stats
+   * of this digest wait meanwhile.
+   */
+  removeOlder(digest: Digest, removal: FileRemoval): Promise<number | undefined>;
+  /** Discards the uploads that nobody appended to since, and that nobody is busy with. */
+  expireUploads(expiry: UploadExpiry): Promise<{ readonly count: number; readonly sizeBytes: number }>;
+}
+
+/** `dryRun`: say what would be removed, and remove nothing. */
+export type FileRemoval = {
+  readonly committedBeforeMs: number;
+  /** Asked when nobody can come in between any more; what is wanted stays. */
+  readonly isWanted: () => Promise<boolean>;
+  readonly dryRun?: boolean;
+};
+export type UploadExpiry = {
+  readonly untouchedSinceMs: number;
+  readonly signal: AbortSignal;
+  readonly dryRun?: boolean;
+};
 
 /** One caller at a time appends; a second one is refused with RegistryError BLOB_UPLOAD_INVALID (409). */
 export interface Upload {

@@ -20,6 +20,13 @@ export function systemCode(thrown: unknown): string | undefined {
   return typeof thrown.code === 'string' ? thrown.code : undefined;
 }
 
+/** True of an error that says what the disk refused. */
+export function isDiskRefusal(thrown: unknown): boolean {
+  if (!(thrown instanceof UnavailableError)) return false;
+  const code = systemCode(thrown.cause);
+  return code !== undefined && code in CAUSES;
+}
+
 /** The error to throw instead; what no file system said stays as it is. */
 export function diskError(subject: string, thrown: unknown): unknown {
   const code = systemCode(thrown);

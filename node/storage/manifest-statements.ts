@@ -6,7 +6,7 @@ import { algorithmOf, digestOf } from '#domain/digest.ts';
 import { RegistryError } from '#domain/errors.ts';
 import { parseManifest } from '#domain/manifest.ts';
 import type { PushedManifest } from './metadata.ts';
-import { type Place, prepare, run, type Store, type WriteStatement } from './statement.ts';
+import { guard, type Place, prepare, run, type Store, type WriteStatement } from './statement.ts';
 import type { LinkTable, ManifestReferenceTable, ManifestTable } from './tables.ts';
 
 /**
@@ -23,8 +23,9 @@ export function prepareManifestStatements(db: Store['db']): ManifestStatements {
     // Only who pushes knows what is absent, so only a push changes what an earlier one said.
     pushedReference: insertReference(db, { replaceKind: true }),
     spread: spreadReferences(db),
+    requireBlob: requireBlob(db),
   };
-  return (repository, { digest, mediaType, bytes, absent }) => {
+  return (repository, { digest, mediaType, bytes, absent, isWhole = false }) => {
     const actual = digestOf(bytes, algorithmOf(digest));
     if (actual !== digest) {
       throw new RegistryError('DIGEST_INVALID', `the manifest's digest is ${actual}, not ${digest}`);
@@ -32,7 +33,11 @@ export function prepareManifestStatements(db: Store['db']): ManifestStatements {
     const { references } = parseManifest(bytes, mediaType);
     const reference = absent === undefined ? statements.reference : statements.pushedReference;
     const isAbsent = new Set(absent);
+    const required = references
+      .filter((referred) => isWhole && referred.kind === 'blob' && !isAbsent.has(referred.digest))
+      .map((referred) => referred.digest);
     return [
+      ...[...new Set(required)].map((blob) => guard(statements.requireBlob.bind({ digest: blob }))),
       run(statements.insert.bind({ digest, media_type: mediaType, size_bytes: bytes.byteLength, bytes })),
       run(statements.link.bind({ repository, digest })),
       ...references.map((referred, position) =>
@@ -51,6 +56,16 @@ export function prepareManifestStatements(db: Store['db']): ManifestStatements {
       run(statements.spread.bind({ repository, manifest: digest })),
     ];
   };
+}
+
+/** Changes nothing, and no row when the blob is not here: whoever removes it did so before, or will see the reference. */
+function requireBlob(db: Store['db']) {
+  return prepare((p: Place<{ digest: string }>) =>
+    db
+      .updateTable('blob')
+      .set((eb) => ({ source: eb.ref('source') }))
+      .where('digest', '=', p('digest')),
+  );
 }
 
 function insertManifest(db: Store['db']) {

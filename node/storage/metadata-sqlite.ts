@@ -7,9 +7,11 @@
 import type { Log } from '#runtime/log.ts';
 import { prepareManifestStatements } from './manifest-statements.ts';
 import type { Metadata } from './metadata.ts';
+import { openBlobUseRows } from './rows-blob-uses.ts';
 import { openBlobRows } from './rows-blobs.ts';
 import { openCachedTagRows } from './rows-cached-tags.ts';
 import { openClaimRows } from './rows-claims.ts';
+import { openGarbageRows } from './rows-garbage.ts';
 import { openManifestRows } from './rows-manifests.ts';
 import { openTaskRows } from './rows-tasks.ts';
 import { openViewRows } from './rows-views.ts';
@@ -45,6 +47,8 @@ export async function openSqliteMetadata(
     claims: openClaimRows(store, manifestStatements, deps),
     tasks: openTaskRows(store),
     cachedTags: openCachedTagRows(store),
+    blobUses: openBlobUseRows(store),
+    garbage: openGarbageRows(store),
   };
   const owned = stack.move();
   return { ...slices, [Symbol.asyncDispose]: () => owned.disposeAsync() };

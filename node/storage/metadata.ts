@@ -12,6 +12,7 @@ import type { HybridTime } from '#domain/hybrid-time.ts';
 import type { ReferenceKind } from '#domain/manifest.ts';
 import type { RepositoryName } from '#domain/name.ts';
 import type { Epoch, RegionNumber } from '#domain/region.ts';
+import type { BlobUseRows, GarbageRows } from './metadata-garbage.ts';
 
 export interface Metadata extends AsyncDisposable {
   readonly blobs: BlobRows;
@@ -20,6 +21,8 @@ export interface Metadata extends AsyncDisposable {
   readonly claims: ClaimRows;
   readonly tasks: TaskRows;
   readonly cachedTags: CachedTagRows;
+  readonly blobUses: BlobUseRows;
+  readonly garbage: GarbageRows;
 }
 
 /** Which blobs are here, where they came from, and through which repositories they may be read. */
@@ -74,7 +77,14 @@ export type ManifestRow = {
 };
 
 /** A manifest as it is pushed: `absent` are the blobs that nobody had then. Without it nothing is said of that. */
-export type PushedManifest = ManifestRow & { readonly absent?: readonly Digest[] };
+export type PushedManifest = ManifestRow & {
+  readonly absent?: readonly Digest[];
+  /**
+   * All of its other blobs must be here when it is committed; when one has gone by then, the commit is refused like one
+   * whose guard does not hold. Default false.
+   */
+  readonly isWhole?: boolean;
+};
 
 export type ReferenceRow = {
   /**

@@ -25,7 +25,12 @@ export function openBlobRows(store: Store): BlobRows {
     },
     async record({ digest, sizeBytes, source, storedMs }, repository) {
       await writer.write([
-        run(statements.insert.bind({ digest, size_bytes: sizeBytes, source, stored_ms: storedMs })),
+        run(
+          statements.insert.bind({
+            ...{ digest, size_bytes: sizeBytes, source },
+            ...{ stored_ms: storedMs, used_ms: storedMs },
+          }),
+        ),
         run(statements.link.bind({ repository, digest })),
       ]);
     },
@@ -67,8 +72,14 @@ function prepareStatements(db: Store['db']) {
           size_bytes: p('size_bytes'),
           source: p('source'),
           stored_ms: p('stored_ms'),
+          used_ms: p('used_ms'),
         })
-        .onConflict((conflict) => conflict.doNothing()),
+        // Whoever brings it once more relies on it from then on.
+        .onConflict((conflict) =>
+          conflict
+            .column('digest')
+            .doUpdateSet({ used_ms: sql<number>`max(blob.used_ms + 1, excluded.used_ms)` }),
+        ),
     ),
     forget: prepare((p: Place<{ digest: Digest }>) =>
       db.deleteFrom('blob').where('digest', '=', p('digest')),

@@ -62,6 +62,8 @@ export type BlobTable = {
   readonly size_bytes: number;
   readonly source: string;
   readonly stored_ms: number;
+  /** When a push last relied on it; grows with every use, and is its revision. */
+  readonly used_ms: number;
 };
 
 export type LinkTable = { readonly repository: string; readonly digest: string };

@@ -3,6 +3,7 @@
  * test's control: sources, the oracle, the clock, and what may be written.
  */
 import assert from 'node:assert/strict';
+import { BlobUse } from '#content/blob-use.ts';
 import type { ClaimWriter, IndexChange } from '#content/claim-writer.ts';
 import { Closure } from '#content/closure.ts';
 import { Deliverability } from '#content/deliverability.ts';
@@ -110,7 +111,8 @@ export async function openContentRig(options: ContentRigOptions = {}): Promise<C
       return outside.nowhere.has(digest) ? [] : rig.upstreams;
     },
   };
-  const seams = { blobs, rows: metadata.blobs, manifests: metadata.manifests, views: metadata.views };
+  const use = new BlobUse({ rows: metadata.blobUses, clock });
+  const seams = { blobs, use, rows: metadata.blobs, manifests: metadata.manifests, views: metadata.views };
   const runtime = { clock, random: systemRandom, log: silentLog, metrics };
   const fill = stack.use(new Fill({ ...seams, ...runtime }, { region: 'eu-west', ...options.fill }));
   const manifestFetch = new ManifestFetch({ sources, ...runtime });
@@ -123,6 +125,7 @@ export async function openContentRig(options: ContentRigOptions = {}): Promise<C
       manifestFetch,
       deliverability,
       sources,
+      clock,
       log: silentLog,
       oracle: {
         async resolve(repository, tag) {

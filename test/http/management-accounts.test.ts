@@ -111,6 +111,10 @@ async function openNode(): Promise<NodeUnderTest> {
         ...{ accounts: rig.one.editor, changes: { read: unused }, mesh: { status: unused, image: unused } },
         policies: { list: unused, apply: unused, remove: unused },
         tasks: { list: unused },
+        garbage: {
+          request: () => assert.fail('nobody asked for it'),
+          runs: () => [],
+        },
         conflicts: { list: unused, find: unused, resolve: unused },
         adminToken: { matches: () => true },
         health: { live: () => [], ready: () => [] },

@@ -48,6 +48,7 @@ async function openServer() {
       mesh: { status: nothing, image: nothing },
       policies: { list: nothing, apply: nothing, remove: nothing },
       tasks: { list: nothing },
+      garbage: { request: () => assert.fail('only conflicts are asked for'), runs: () => [] },
       accounts: { list: nothing, create: nothing, change: nothing, rotate: nothing },
       changes: { read: nothing },
       adminToken: { matches: () => true },

@@ -38,6 +38,8 @@ for (const [what, authorization] of [
       ['PATCH', '/api/v1/accounts/ada'],
       ['POST', '/api/v1/accounts/ada/rotate'],
       ['GET', '/api/v1/log'],
+      ['GET', '/api/v1/gc'],
+      ['POST', '/api/v1/gc'],
       ['GET', '/api/v1/conflicts'],
       ['POST', '/api/v1/conflicts/resolve'],
     ] as const) {
@@ -148,6 +150,7 @@ test('management: the document describes every path, its parameters and its answ
     'delete /api/v1/policies/{name}',
     'get /api/v1/accounts',
     'get /api/v1/conflicts',
+    'get /api/v1/gc',
     'get /api/v1/images',
     'get /api/v1/log',
     'get /api/v1/policies',
@@ -157,6 +160,7 @@ test('management: the document describes every path, its parameters and its answ
     'post /api/v1/accounts',
     'post /api/v1/accounts/{name}/rotate',
     'post /api/v1/conflicts/resolve',
+    'post /api/v1/gc',
     'post /api/v1/policies',
   ]);
   const [name] = document.paths['/api/v1/images'].get.parameters;
@@ -262,6 +266,7 @@ class NodeUnderTest implements AsyncDisposable {
         changes: {
           read: async ({ limit }) => node.#answer(`log ${limit}`, { changes: [] }),
         },
+        garbage: { request: () => assert.fail('nobody asked for it'), runs: () => [] },
         adminToken: { matches: (candidate) => candidate === TOKEN },
         health: { live: () => [], ready: () => node.notReady },
         clock: systemClock,

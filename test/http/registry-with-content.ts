@@ -4,6 +4,7 @@
  * together; how a single handler answers is tested over `memory-content.ts`.
  */
 import { Agent, type Dispatcher, request } from 'undici';
+import { BlobUse } from '#content/blob-use.ts';
 import type { ClaimWriter } from '#content/claim-writer.ts';
 import { Closure } from '#content/closure.ts';
 import { Deliverability } from '#content/deliverability.ts';
@@ -72,6 +73,7 @@ export async function openRegistryWithContent(
   const { manifests, views, cachedTags } = metadata;
   const seams = {
     ...runtime,
+    use: new BlobUse({ rows: metadata.blobUses, clock: systemClock }),
     ...{ blobs: openMemoryBlobStore(runtime), rows: metadata.blobs, manifests, views, sources },
   };
   const fill = stack.use(new Fill(seams, { region: REGION }));

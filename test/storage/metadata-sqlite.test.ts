@@ -37,7 +37,7 @@ test('sqlite metadata: a file of a newer program is refused in one line', async 
   }
   await assert.rejects(
     openAt(folder.path),
-    unavailable(/written by a newer Fairway \(schema 9999-later; this one knows up to 0003-start\)/),
+    unavailable(/written by a newer Fairway \(schema 9999-later; this one knows up to 0004-garbage\)/),
   );
 });
 

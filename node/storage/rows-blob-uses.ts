@@ -1,0 +1,46 @@
+/** When pushes last relied on the blobs that are here: the grace of those that no manifest refers to. */
+import { sql } from 'kysely';
+import type { Digest } from '#domain/digest.ts';
+import type { BlobUseRows } from './metadata-garbage.ts';
+import { type Place, prepare, type Store, writeOne } from './statement.ts';
+
+export function openBlobUseRows(store: Store): BlobUseRows {
+  const { reader, writer } = store;
+  const statements = prepareStatements(store.db);
+  return {
+    async usedMs(digest) {
+      return (await reader.first(statements.usedMs.bind({ digest })))?.used_ms;
+    },
+    async touch(digest, { nowMs, everyMs }) {
+      const known = await reader.first(statements.usedMs.bind({ digest }));
+      if (known === undefined) return false;
+      if (known.used_ms > nowMs - everyMs) return true;
+      return (await writeOne(writer, statements.touch.bind({ digest, nowMs }))).length > 0;
+    },
+    async forgetUnused(digest, usedMs) {
+      return (await writeOne(writer, statements.forget.bind({ digest, usedMs }))).length > 0;
+    },
+  };
+}
+
+function prepareStatements(db: Store['db']) {
+  return {
+    usedMs: prepare((p: Place<{ digest: Digest }>) =>
+      db.selectFrom('blob').select('used_ms').where('digest', '=', p('digest')),
+    ),
+    touch: prepare((p: Place<{ digest: Digest; nowMs: number }>) =>
+      db
+        .updateTable('blob')
+        .set({ used_ms: sql<number>`max(used_ms + 1, ${p('nowMs')})` })
+        .where('digest', '=', p('digest'))
+        .returning('digest'),
+    ),
+    forget: prepare((p: Place<{ digest: Digest; usedMs: number }>) =>
+      db
+        .deleteFrom('blob')
+        .where('digest', '=', p('digest'))
+        .where('used_ms', '=', p('usedMs'))
+        .returning('digest'),
+    ),
+  };
+}

@@ -1,0 +1,47 @@
+/**
+ * Garbage collection beside everything else, step by step, over seeds: nothing that is needed has ever gone. With a
+ * fault that is planted the same checks must fail, or they check nothing. `FAIRWAY_GC_SEEDS=50000` runs more seeds.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { RegionSimulation } from './region-simulation.ts';
+import type { Fault } from './simulated-region.ts';
+import { SteppingStore } from './stepping-store.ts';
+
+const SEEDS = Number(process.env['FAIRWAY_GC_SEEDS'] ?? 1000);
+/** Each fault shows within a few dozen seeds. */
+const SEEDS_PER_FAULT_MAX = 500;
+
+for (const fault of ['no-grace', 'file-before-row', 'uses-not-noted'] as const satisfies readonly Fault[]) {
+  test(`garbage collection: the checks see a planted fault (${fault})`, async () => {
+    using store = await SteppingStore.open();
+    for (let seed = 0; seed < SEEDS_PER_FAULT_MAX; seed += 1) {
+      try {
+        await new RegionSimulation(store, `fault ${seed}`, fault).run();
+      } catch (thrown) {
+        assert.ok(thrown instanceof assert.AssertionError, String(thrown));
+        return;
+      }
+    }
+    assert.fail(`${SEEDS_PER_FAULT_MAX} seeds have not shown it`);
+  });
+}
+
+test('garbage collection: nothing that is needed goes, and everything else does', async () => {
+  using store = await SteppingStore.open();
+  const counts = { pushes: 0, crashes: 0, removedBlobs: 0, removedManifests: 0 };
+  for (let seed = 0; seed < SEEDS; seed += 1) {
+    const simulation = new RegionSimulation(store, `garbage ${seed}`);
+    try {
+      await simulation.run();
+      await simulation.clear();
+    } catch (thrown) {
+      throw new Error(`seed "garbage ${seed}"`, { cause: thrown });
+    }
+    for (const name of Object.keys(counts) as (keyof typeof counts)[])
+      counts[name] += simulation.counts[name];
+  }
+  // What never happened was not tested.
+  assert.ok(counts.pushes > 3 * SEEDS && counts.crashes > SEEDS / 2, JSON.stringify(counts));
+  assert.ok(counts.removedBlobs > SEEDS && counts.removedManifests > SEEDS / 2, JSON.stringify(counts));
+});
