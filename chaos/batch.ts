@@ -84,16 +84,21 @@ function joined(results: readonly RangeResult[], scenario: ScenarioName): Omit<B
   const marks = noMarks();
   for (const result of results) for (const mark of MARKS) marks[mark] += result.marks[mark];
   const hashes = results.flatMap((result) => result.hashes);
-  const expected: readonly Mark[] = ['acknowledged', ...SCENARIOS[scenario].expects];
   return {
     seeds: hashes.length,
     events: results.reduce((sum, result) => sum + result.events, 0),
     hash: combined(hashes),
     marks,
-    unmarked: hashes.length < MARKED_SEEDS_MIN ? [] : expected.filter((mark) => marks[mark] === 0),
+    unmarked: hashes.length < MARKED_SEEDS_MIN ? [] : unmarkedIn(marks, scenario),
     settledMsMax: Math.max(0, ...results.map((result) => result.settledMsMax)),
     failure: results.at(-1)?.failure,
   };
+}
+
+/** What the scenario is there to see, and was not seen. */
+export function unmarkedIn(marks: Marks, scenario: ScenarioName): readonly Mark[] {
+  const expected: readonly Mark[] = ['acknowledged', ...SCENARIOS[scenario].expects];
+  return expected.filter((mark) => marks[mark] === 0);
 }
 
 function combined(hashes: readonly string[]): string {
