@@ -25,13 +25,17 @@ const WAITING_BYTES_MAX = 128 * 1024 * 1024;
 /** Of transactions that the server undid because another one was in their way. */
 const COLLISIONS_MAX = 5;
 
-const IDENTITY = 'select pg_current_xact_id()::text as id, timeline_id from pg_control_checkpoint()';
+const IDENTITY = 'select pg_current_xact_id()::text as id';
+/** Reads a file of the server: asked once a connection. */
+const TIMELINE = 'select timeline_id as timeline from pg_control_checkpoint()';
 
 export class PostgresWriter implements Writer, AsyncDisposable {
   readonly #config: PostgresConfig;
   readonly #names: StatementNames;
   readonly #log: Log;
   #client: Client | undefined;
+  /** Of the server that `#client` reached first; another one begins when a standby is promoted. */
+  #timeline = 0;
   readonly #waiting: Waiting[] = [];
   #waitingBytes = 0;
   #running: Promise<void> | undefined;
@@ -165,19 +169,20 @@ export class PostgresWriter implements Writer, AsyncDisposable {
     };
     const identity = known?.rows[0];
     if (identity === undefined) return unknown('it had not answered at all');
+    const timeline = this.#timeline;
     try {
       const client = await this.#connected();
-      const asked = await client.query<{ status: string | null; timeline_id: number }>(
-        'select pg_xact_status($1::text::xid8) as status, timeline_id from pg_control_checkpoint()',
+      if (this.#timeline !== timeline) return unknown('another server took its place');
+      const asked = await client.query<{ status: string | null }>(
+        'select pg_xact_status($1::text::xid8) as status',
         [identity.id],
       );
       const now = asked.rows[0];
-      if (now?.timeline_id !== identity.timeline_id) return unknown('another server took its place');
-      if (now.status === 'aborted') return { type: 'failed', thrown, culprit: undefined };
-      if (now.status === 'committed' && sent !== undefined) {
+      if (now?.status === 'aborted') return { type: 'failed', thrown, culprit: undefined };
+      if (now?.status === 'committed' && sent !== undefined) {
         return { type: 'committed', answers: await answersOf(sent) };
       }
-      return unknown(`the transaction is ${now.status ?? 'forgotten'}`);
+      return unknown(`the transaction is ${now?.status ?? 'forgotten'}`);
     } catch (cause) {
       return unknown(postgresError(cause).message);
     }
@@ -185,8 +190,11 @@ export class PostgresWriter implements Writer, AsyncDisposable {
 
   async #connected(): Promise<Client> {
     if (this.#client !== undefined) return this.#client;
-    this.#client = await connectPipelined(this.#config, (client) => this.#drop(client));
-    return this.#client;
+    const client = await connectPipelined(this.#config, (lost) => this.#drop(lost));
+    const { rows } = await client.query<{ timeline: number }>(TIMELINE);
+    this.#timeline = rows[0]?.timeline ?? 0;
+    this.#client = client;
+    return client;
   }
 
   #drop(client: Client): void {
@@ -206,7 +214,7 @@ type Sent = {
     readonly result: Promise<QueryResult>;
   }[];
 };
-type Identity = { readonly id: string; readonly timeline_id: number };
+type Identity = { readonly id: string };
 /** `culprit`: the batch at whose statement the transaction failed, when it was one's. */
 type Failed = { readonly type: 'failed'; readonly thrown: unknown; readonly culprit: Waiting | undefined };
 type Transacted =
