@@ -140,14 +140,12 @@ export class PostgresWriter implements Writer, AsyncDisposable {
     const first = settled.findIndex(({ status }) => status === 'rejected');
     if (first === -1) return { type: 'committed', answers: await answersOf(sent) };
     const { reason: thrown } = settled[first] as PromiseRejectedResult;
-    if (first === settled.length - 1 && sqlStateOf(thrown) === undefined) {
-      return await this.#whatBecameOf(await identity, thrown, sent);
-    }
     if (sqlStateOf(thrown) === undefined) {
       this.#drop(client);
-      // The commit had been sent along: only when `begin` itself was lost is it sure that nothing happened.
+      // The commit was sent along: only when `begin` itself was lost is it sure that nothing happened.
       const known = settled[1]?.status === 'fulfilled' ? await identity : undefined;
-      if (first > 0) return await this.#whatBecameOf(known, thrown, undefined);
+      const isAnswered = first === settled.length - 1;
+      if (first > 0) return await this.#whatBecameOf(known, thrown, isAnswered ? sent : undefined);
     }
     return { type: 'failed', thrown, culprit: culpritOf(sent, first - 2) };
   }
