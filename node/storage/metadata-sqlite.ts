@@ -5,16 +5,8 @@
  * Only one process may have the file open: take `lockFolder` first.
  */
 import type { Log } from '#runtime/log.ts';
-import { prepareManifestStatements } from './manifest-statements.ts';
 import type { Metadata } from './metadata.ts';
-import { openBlobUseRows } from './rows-blob-uses.ts';
-import { openBlobRows } from './rows-blobs.ts';
-import { openCachedTagRows } from './rows-cached-tags.ts';
-import { openClaimRows } from './rows-claims.ts';
-import { openGarbageRows } from './rows-garbage.ts';
-import { openManifestRows } from './rows-manifests.ts';
-import { openTaskRows } from './rows-tasks.ts';
-import { openViewRows } from './rows-views.ts';
+import { openSlices } from './metadata-slices.ts';
 import { openCompilingKysely } from './sqlite-dialect.ts';
 import { SqliteReader } from './sqlite-reader.ts';
 import { prepareSchema, type SqliteOrigin } from './sqlite-schema.ts';
@@ -38,18 +30,8 @@ export async function openSqliteMetadata(
   const writer = stack.use(await openSqliteWriter(config.path, deps));
   // Disposed of first, so that the writer's connection is the last one, and removes the log.
   const reader = stack.use(new SqliteReader(config.path));
-  const store: Store = { db: openCompilingKysely(), reader, writer };
-  const manifestStatements = prepareManifestStatements(store.db);
-  const slices = {
-    blobs: openBlobRows(store),
-    manifests: openManifestRows(store, manifestStatements),
-    views: openViewRows(store),
-    claims: openClaimRows(store, manifestStatements, deps),
-    tasks: openTaskRows(store),
-    cachedTags: openCachedTagRows(store),
-    blobUses: openBlobUseRows(store),
-    garbage: openGarbageRows(store),
-  };
+  const store: Store = { dialect: 'sqlite', db: openCompilingKysely(), reader, writer };
+  const slices = openSlices(store, deps);
   const owned = stack.move();
   return { ...slices, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }

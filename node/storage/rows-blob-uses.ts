@@ -31,7 +31,9 @@ function prepareStatements(db: Store['db']) {
     touch: prepare((p: Place<{ digest: Digest; nowMs: number }>) =>
       db
         .updateTable('blob')
-        .set({ used_ms: sql<number>`max(used_ms + 1, ${p('nowMs')})` })
+        .set({
+          used_ms: sql<number>`case when used_ms < ${p('nowMs')} then ${p('nowMs')} else used_ms + 1 end`,
+        })
         .where('digest', '=', p('digest'))
         .returning('digest'),
     ),

@@ -76,9 +76,9 @@ function prepareStatements(db: Store['db']) {
         })
         // Whoever brings it once more relies on it from then on.
         .onConflict((conflict) =>
-          conflict
-            .column('digest')
-            .doUpdateSet({ used_ms: sql<number>`max(blob.used_ms + 1, excluded.used_ms)` }),
+          conflict.column('digest').doUpdateSet({
+            used_ms: sql<number>`case when blob.used_ms < excluded.used_ms then excluded.used_ms else blob.used_ms + 1 end`,
+          }),
         ),
     ),
     forget: prepare((p: Place<{ digest: Digest }>) =>

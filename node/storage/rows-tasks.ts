@@ -14,7 +14,7 @@ const STATES: readonly TaskState[] = ['queued', 'running', 'done', 'parked'];
 
 export function openTaskRows(store: Store): TaskRows {
   const { reader, writer } = store;
-  const statements = prepareStatements(store.db);
+  const statements = prepareStatements(store);
   return {
     async enqueue(tasks) {
       if (tasks.length === 0) return;
@@ -96,10 +96,10 @@ function settlement(id: number, outcome: TaskOutcome): Settlement {
   };
 }
 
-function prepareStatements(db: Store['db']) {
+function prepareStatements({ db, dialect }: Store) {
   return {
     enqueue: enqueueTask(db),
-    lease: leaseTasks(db),
+    lease: leaseTasks(db, { locks: dialect === 'postgres' }),
     renew: prepare((p: Place<{ id: number; untilMs: number }>) =>
       db
         .updateTable('task')
@@ -174,8 +174,8 @@ function enqueueTask(db: Store['db']) {
   );
 }
 
-/** The longest due come first. */
-function leaseTasks(db: Store['db']) {
+/** The longest due come first. `locks`: where several processes write, none takes what another is taking. */
+function leaseTasks(db: Store['db'], { locks }: { readonly locks: boolean }) {
   return prepare((p: Place<{ nowMs: number; untilMs: number; limit: number }>) =>
     db
       .updateTable('task')
@@ -192,7 +192,8 @@ function leaseTasks(db: Store['db']) {
           .where('due_ms', '<=', p('nowMs'))
           .orderBy('due_ms')
           .orderBy('id')
-          .limit(p('limit')),
+          .limit(p('limit'))
+          .$if(locks, (query) => query.forUpdate().skipLocked()),
       )
       .returningAll(),
   );

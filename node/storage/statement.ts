@@ -46,6 +46,7 @@ class Parameter {
 }
 
 export type Store = {
+  readonly dialect: 'sqlite' | 'postgres';
   /** Builds and compiles statements; runs none. */
   readonly db: Kysely<Tables>;
   readonly reader: Reader;

@@ -43,6 +43,7 @@ export class SteppingStore implements Disposable {
       // Last, because triggers write it.
       .sort((a, b) => Number(a === 'tally') - Number(b === 'tally'));
     const store: Store = {
+      dialect: 'sqlite',
       db: openCompilingKysely(),
       reader: {
         all: async (statement) => await this.#read(statement, (prepared, values) => prepared.all(...values)),
