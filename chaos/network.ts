@@ -104,7 +104,7 @@ export class Network {
     const session = asks ? this.#session(from, to) : this.#session(to, from);
     const path = this.#path(from, to);
     const isGone = !session.open || session.broken === 'peer' || path.cut;
-    if (isGone || path.prng.chance(this.#plan.loss * path.share)) {
+    if (isGone || path.prng.chance(this.#plan.loss * this.#shareOf(path))) {
       this.#deps.trace.mark('lost messages');
       return;
     }
@@ -143,11 +143,11 @@ export class Network {
   /** One direction of an exchange. */
   #pass(path: Path, arrive: () => void): void {
     const { queue, trace } = this.#deps;
-    if (path.cut || path.prng.chance(this.#plan.loss * path.share)) {
+    if (path.cut || path.prng.chance(this.#plan.loss * this.#shareOf(path))) {
       trace.mark('lost messages');
       return;
     }
-    queue.after(path.prng.skewed(this.#plan.delayMs * 1000), () => {
+    queue.after(this.#delayUs(path), () => {
       if (path.cut || !this.#endpoints.get(path.to)?.life) trace.mark('lost messages');
       else arrive();
     });
@@ -163,7 +163,7 @@ export class Network {
     const { queue, trace } = this.#deps;
     const number = session.number;
     const life = this.#endpoints.get(path.to)?.life;
-    let atUs = queue.nowUs + path.prng.skewed(this.#plan.delayMs * 1000);
+    let atUs = queue.nowUs + this.#delayUs(path);
     if (atUs < path.lastArrivalUs) {
       if (this.#plan.overtakes) trace.mark('overtaken messages');
       else atUs = path.lastArrivalUs;
@@ -231,6 +231,15 @@ export class Network {
       session.number += 1;
       dialer.linkUp(session.peer);
     });
+  }
+
+  #delayUs({ prng }: Path): number {
+    const { delayMs, isEven } = this.#plan;
+    return isEven ? delayMs * 1000 : prng.skewed(delayMs * 1000);
+  }
+
+  #shareOf({ share }: Path): number {
+    return this.#plan.isEven ? 1 : share;
   }
 
   #later(session: Session, meanMs: number, run: () => void): void {

@@ -130,6 +130,8 @@ export type LinkPlan = {
   readonly delayMs: number;
   /** How late a process hears that a link came or went. */
   readonly noticeMs: number;
+  /** Every message takes just `delayMs`, and every link takes all of the loss: for measuring. */
+  readonly isEven?: boolean;
 };
 
 export type ClockPlan = {
