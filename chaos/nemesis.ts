@@ -23,6 +23,8 @@ export type NemesisDeps = {
 
 /** A restore takes its time; whatever was on its way to others has arrived by then. */
 const OUTAGE_US_MIN = 1_500_000;
+/** A standby is there at once; others may still have on their way to them what it never got. */
+const PROMOTION_US_MIN = 50_000;
 
 export class Nemesis {
   readonly #deps: NemesisDeps;
@@ -37,8 +39,10 @@ export class Nemesis {
     this.#again('half-open', plan.halfOpen, (prng) => this.#halfOpen(prng));
     this.#again('crash', plan.crashes, (prng) => this.#crash(prng));
     this.#again('restore', plan.restores, (prng) => this.#restore(prng));
+    this.#again('promotion', plan.promotions, (prng) => this.#promote(prng));
     this.#again('pause', plan.pauses, (prng) => this.#pause(prng));
     this.#again('full-disk', plan.fullDisks, (prng) => this.#fillDisk(prng));
+    this.#again('frozen-clock', plan.clocks.freezes, (prng) => this.#freezeClock(prng));
     this.#again('clock', plan.clocks.steps, (prng) => this.#stepClock(prng, plan.clocks.stepMs));
   }
 
@@ -118,6 +122,30 @@ export class Nemesis {
     };
   }
 
+  /**
+   * A standby that lags behind takes over: the history ends where the standby was, in another database, and the mark
+   * outside of it tells of the lost one.
+   */
+  #promote(prng: Prng): () => void {
+    const { checker, workload, queue, trace } = this.#deps;
+    const process = prng.pick(this.#deps.processes);
+    const image = process.image();
+    const memory = checker.memory(process);
+    const outageUs = prng.between(PROMOTION_US_MIN, 10 * PROMOTION_US_MIN);
+    return () => {
+      trace.mark('promoted standbys');
+      trace.tell(
+        queue.nowUs,
+        () => `${process.region} goes on at ${image.store.origin.sequence}, on a standby`,
+      );
+      process.kill();
+      workload.lost(process);
+      process.restore(image, { mark: 'kept', copied: true });
+      checker.setBack(process, memory);
+      queue.after(outageUs, () => process.restored());
+    };
+  }
+
   #pause(prng: Prng): () => void {
     const process = prng.pick(this.#deps.processes);
     process.pause();
@@ -128,6 +156,13 @@ export class Nemesis {
     const { disk } = prng.pick(this.#deps.processes);
     disk.setFull(true);
     return () => disk.setFull(false);
+  }
+
+  #freezeClock(prng: Prng): () => void {
+    const { clock } = prng.pick(this.#deps.processes);
+    this.#deps.trace.mark('frozen clocks');
+    clock.freeze(this.#deps.queue.nowUs);
+    return () => clock.thaw();
   }
 
   #stepClock(prng: Prng, stepMs: number): () => void {

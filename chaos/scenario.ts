@@ -24,6 +24,7 @@ const FAULTS = [
   'rivals',
   'lasting-cut',
   'restore',
+  'promotion',
 ] as const;
 export type Fault = (typeof FAULTS)[number];
 
@@ -72,12 +73,19 @@ export const SCENARIOS = {
     regionsMax: 4,
     expects: ['restores', 'new epochs', 'lost tails that came back', 'lost tails that nobody had'],
   },
+  promotions: {
+    about: 'regions that go on with a standby which lags behind what was acknowledged',
+    always: ['promotion'],
+    never: ['forgery'],
+    regionsMax: 4,
+    expects: ['promoted standbys', 'new epochs', 'lost tails that came back'],
+  },
   clocks: {
-    about: 'wall clocks that are off, drift and jump by up to minutes',
+    about: 'wall clocks that are off, drift, stand still and jump by up to minutes',
     always: ['clocks', 'partition'],
     never: ['corruption', 'forgery'],
     regionsMax: 3,
-    expects: ['clock steps', 'conflicts'],
+    expects: ['clock steps', 'frozen clocks', 'conflicts'],
   },
   lossy: {
     about: 'messages lost, repeated, overtaken and corrupted on every link',
@@ -111,6 +119,7 @@ export type Plan = {
   readonly halfOpen: Episode;
   readonly crashes: Episode;
   readonly restores: Episode;
+  readonly promotions: Episode;
   readonly pauses: Episode;
   readonly fullDisks: Episode;
   readonly clocks: ClockPlan;
@@ -138,6 +147,7 @@ export type ClockPlan = {
   readonly offsetMs: number;
   readonly driftPpm: number;
   readonly steps: Episode;
+  readonly freezes: Episode;
   readonly stepMs: number;
 };
 
@@ -192,12 +202,14 @@ export function drawPlan(scenario: Scenario, prng: Prng): Plan {
     halfOpen: episode(has('half-open'), prng, { everyMs: 2500, lengthMs: 1500 }),
     crashes: episode(has('crash'), prng, { everyMs: 2000, lengthMs: 800 }),
     restores: episode(has('restore'), prng.split('restores'), { everyMs: 3000, lengthMs: 2000 }),
+    promotions: episode(has('promotion'), prng.split('promotions'), { everyMs: 3000, lengthMs: 600 }),
     pauses: episode(has('pause'), prng, { everyMs: 3000, lengthMs: 1200 }),
     fullDisks: episode(has('full-disk'), prng, { everyMs: 4000, lengthMs: 500 }),
     clocks: {
       offsetMs: has('clocks') ? prng.pick([50, 1_000, 30_000, 600_000]) : 0,
       driftPpm: has('clocks') ? prng.pick([0, 200, 20_000]) : 0,
       steps: episode(has('clocks'), prng, { everyMs: 2500, lengthMs: 0 }),
+      freezes: episode(has('clocks'), prng.split('freezes'), { everyMs: 3000, lengthMs: 1500 }),
       stepMs: prng.pick([5, 500, 10_000, 120_000]),
     },
     disk: {
@@ -211,9 +223,10 @@ export function drawPlan(scenario: Scenario, prng: Prng): Plan {
   };
 }
 
-/** Restores have chance of their own, so that the seeds from before them kept their plans. */
+/** The younger faults have chance of their own, so that the seeds from before them kept their plans. */
 function drawn(fault: Fault, prng: Prng): boolean {
-  return fault === 'restore' ? prng.split('restore').chance(0.3) : prng.chance(0.5);
+  const isYoung = fault === 'restore' || fault === 'promotion';
+  return isYoung ? prng.split(fault).chance(0.3) : prng.chance(0.5);
 }
 
 function drawLimits(prng: Prng): CorePlan {

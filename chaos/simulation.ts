@@ -109,6 +109,7 @@ function settle(world: World): number {
     process.disk.heal(HEALTHY_DISK);
     process.start();
     process.resume();
+    process.clock.thaw();
   }
   if (lasting.length > 0) {
     const indirectMs = wait(world, () => checker.isEqual(processes, false));
