@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { AccountWithSecret } from '#access/account-editor.ts';
-import { managementOf, until } from '#test/processes/management.ts';
+import { managementOf, statusOf, until } from '#test/processes/management.ts';
 import { type MeshUnderTest, startMesh } from '#test/processes/mesh-under-test.ts';
 import { searchPath } from '#test/requirements.ts';
 
@@ -31,8 +31,13 @@ export type AccountMesh = AsyncDisposable & {
   fetch(position: number, path: string, init?: RequestInit): Promise<Response>;
   /** The digest that a region answers for `repository:tag`; `undefined` for 404. */
   digestAt(position: number, name: string): Promise<string | undefined>;
+  /** Waits until every region has what any of them has: lists and moved tags are as old as the index elsewhere. */
+  settled(): Promise<void>;
   /** Runs a client in its home. Rejects with all that it said when it fails. */
-  run(program: string, ...args: readonly string[]): Promise<{ readonly stdout: string; readonly stderr: string }>;
+  run(
+    program: string,
+    ...args: readonly string[]
+  ): Promise<{ readonly stdout: string; readonly stderr: string }>;
   /** What a client finds in its environment. */
   readonly env: NodeJS.ProcessEnv;
 };
@@ -61,6 +66,13 @@ export async function startAccountMesh(): Promise<AccountMesh> {
       const reply = await ask(position, `/v2/${repository}/manifests/${tag}`);
       await reply.arrayBuffer();
       return reply.status === 404 ? undefined : (reply.headers.get('docker-content-digest') ?? 'none');
+    },
+    settled: async () => {
+      for (const region of mesh.mesh.regions) {
+        const isKnown = async () =>
+          (await statusOf(region)).peers.every(({ unconfirmedClaims }) => unconfirmedClaims === 0);
+        await until('every region has the index of every other one', isKnown);
+      }
     },
     run: (program, ...args) =>
       run(program, args, { cwd: folder, env, timeout: COMMAND_MS, maxBuffer: OUTPUT_BYTES_MAX }),

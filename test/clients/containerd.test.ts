@@ -34,7 +34,8 @@ describe('client containerd', requires('root', 'containerd', 'ctr', 'tar'), () =
     await mesh.run('tar', '-C', layout, '-cf', archive, '.');
     await engine.ctr('images', 'import', '--no-unpack', '--all-platforms', '--base-name', base, archive);
   };
-  const pull = (...args: readonly string[]) => engine.ctr('images', 'pull', '--snapshotter', 'native', ...args);
+  const pull = (...args: readonly string[]) =>
+    engine.ctr('images', 'pull', '--snapshotter', 'native', ...args);
   /** Removes an image with its content, so that the next pull fetches everything. */
   const forget = (name: string) => engine.ctr('images', 'rm', '--sync', name);
 

@@ -148,6 +148,7 @@ describe('client podman, buildah and skopeo', requires('root', 'podman', 'builda
     }
     const listed = await skopeo('list-tags', ...creds(''), `docker://${mesh.host(0)}/team/many`);
     assert.deepEqual((JSON.parse(listed.stdout) as { Tags: string[] }).Tags, tags);
+    await mesh.settled();
     const out = join(mesh.folder, 'synced');
     const sync = ['sync', '--all', '--src', 'docker', '--dest', 'dir', ...creds('src-')];
     await skopeo(...sync, `${mesh.host(1)}/team/both`, out);
@@ -158,6 +159,7 @@ describe('client podman, buildah and skopeo', requires('root', 'podman', 'builda
   test('skopeo: what it deletes in one region is gone in the others', async () => {
     const name = 'mirror/both:1';
     await skopeo('delete', ...creds(''), `docker://${mesh.host(0)}/${name}`);
+    await mesh.settled();
     for (const position of [0, 1, 2]) assert.equal(await mesh.digestAt(position, name), undefined);
   });
 });
