@@ -11,10 +11,7 @@ import type { Clock } from '#runtime/clock.ts';
 
 /** Up to this, an unwanted body is read to its end, so that the connection stays usable. */
 const DISCARD_BYTES_MAX = 256 * 1024;
-/**
- * How long an unwanted body is taken after the answer was sent. A socket closed over unread bytes is reset, and a
- * reset can destroy the answer on its way; most clients stop sending within a round trip of having read it.
- */
+/** How long the rest of such a body may take to arrive, before the answer is ended without it. */
 const LINGER_MS = 2000;
 
 export class RequestBody {
@@ -93,9 +90,9 @@ export class RequestBody {
     return this.#isWithheld || (this.announcedBytes ?? Number.POSITIVE_INFINITY) > DISCARD_BYTES_MAX;
   }
 
-  /** Takes and drops the rest, for a bounded time. */
+  /** Takes and drops the rest of a body for which the connection stays open, for a bounded time. */
   async discard(clock: Clock, signal: AbortSignal): Promise<void> {
-    if (!this.isUnread || this.#isWithheld || signal.aborted) return;
+    if (!this.isUnread || signal.aborted) return;
     const ended = Promise.withResolvers<void>();
     for (const event of ['end', 'close', 'error']) this.#request.once(event, () => ended.resolve());
     this.#request.resume();
