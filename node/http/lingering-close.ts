@@ -10,10 +10,14 @@
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 
-/** A client that has seen our end and sends nothing for so long is done; longer only keeps sockets. */
-const SILENCE_MS = 5_000;
-/** More than this of what nobody wants is not taken: a layer of usual size fits, and a flood does not. */
-const DROPPED_BYTES_MAX = 1024 ** 3;
+export type LingerLimits = {
+  /** A client that has seen our end and sends nothing for so long is done. Default 5,000; more only keeps sockets. */
+  readonly silenceMs: number;
+  /** More of what nobody wants is not taken. Default 1 GiB: a layer of usual size fits, and a flood does not. */
+  readonly droppedBytesMax: number;
+};
+
+const LIMITS: LingerLimits = { silenceMs: 5_000, droppedBytesMax: 1024 ** 3 };
 
 /** Ends an answer whose bytes are all written: its connection ends with it, once it is this answer's turn. */
 export function closeAfter(response: ServerResponse): void {
@@ -22,23 +26,27 @@ export function closeAfter(response: ServerResponse): void {
   else response.once('socket', (socket: Socket) => queueMicrotask(() => closeLingering(socket)));
 }
 
-export function closeLingering(socket: Socket): void {
+/** Never waits; the socket is closed later, at a limit by force. */
+export function closeLingering(socket: Socket, limits: LingerLimits = LIMITS): void {
   if (socket.destroyed) return;
-  takeOver(socket);
+  takeOver(socket, limits.droppedBytesMax);
   // The end of theirs may come while the answer still waits for them to read it.
-  if (socket.readableEnded) return socket.destroySoon();
+  if (socket.readableEnded) {
+    socket.destroySoon();
+    return;
+  }
   socket.once('end', () => socket.destroySoon());
-  socket.end(() => socket.setTimeout(SILENCE_MS));
+  socket.end(() => socket.setTimeout(limits.silenceMs, () => socket.destroy()));
   socket.resume();
 }
 
 /** From now on nothing is parsed. A listener of ours first: it ends the parser's shortcut past the stream. */
-function takeOver(socket: Socket): void {
+function takeOver(socket: Socket, droppedBytesMax: number): void {
   const parsing = socket.listeners('data') as ((piece: Buffer) => void)[];
   let dropped = 0;
   socket.on('data', (piece: Buffer) => {
     dropped += piece.length;
-    if (dropped > DROPPED_BYTES_MAX) socket.destroy();
+    if (dropped > droppedBytesMax) socket.destroy();
   });
   for (const listener of parsing) socket.off('data', listener);
 }

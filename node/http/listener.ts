@@ -107,8 +107,14 @@ const REFUSALS: Readonly<Record<string, readonly [status: number, message: strin
  * blob would be taken for its bytes.
  */
 function refuse(error: NodeJS.ErrnoException, socket: Socket): void {
-  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
-  if (socket.bytesWritten > 0) return closeLingering(socket);
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  if (socket.bytesWritten > 0) {
+    closeLingering(socket);
+    return;
+  }
   const [status, message] = REFUSALS[error.code ?? ''] ?? [400, 'the request is not valid HTTP'];
   const body = JSON.stringify(errorBody({ code: 'UNSUPPORTED', message }));
   socket.write(

@@ -8,6 +8,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { RegistryError } from '#domain/errors.ts';
 import type { Clock } from '#runtime/clock.ts';
+import { drain } from '#storage/upload-source.ts';
 
 /** Up to this, an unwanted body is read to its end, so that the connection stays usable. */
 const DISCARD_BYTES_MAX = 256 * 1024;
@@ -17,11 +18,13 @@ const LINGER_MS = 2000;
 export class RequestBody {
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
+  readonly #signal: AbortSignal;
   #started = false;
 
-  constructor(request: IncomingMessage, response: ServerResponse) {
+  constructor(request: IncomingMessage, response: ServerResponse, signal: AbortSignal) {
     this.#request = request;
     this.#response = response;
+    this.#signal = signal;
   }
 
   /** What `Content-Length` announces; `undefined` for a chunked body, 0 for none. */
@@ -47,13 +50,14 @@ export class RequestBody {
 
   /**
    * All of it, in memory of its own: a piece is a view into a larger buffer, which must not live as long as it does.
-   * @throws RegistryError SIZE_INVALID (413) past `bytesMax`, before reading where the length is announced.
+   * @throws RegistryError SIZE_INVALID (413) past `bytesMax`, before reading where the length is announced; the
+   *   signal's reason, also while the client is silent.
    */
   async bytes(bytesMax: number): Promise<Uint8Array> {
     if ((this.announcedBytes ?? 0) > bytesMax) throw tooLarge(bytesMax);
     const pieces: Uint8Array[] = [];
     let arrived = 0;
-    for await (const piece of this.#read()) {
+    for await (const piece of drain(this.#read(), this.#signal)) {
       arrived += piece.length;
       if (arrived > bytesMax) throw tooLarge(bytesMax);
       pieces.push(piece);
