@@ -3,11 +3,12 @@
  * is kept under a tag of the signed digest, or as a referrer; either is verified in another region.
  */
 import assert from 'node:assert/strict';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { requires } from '#test/requirements.ts';
 import { ACCOUNT, type AccountMesh, startAccountMesh } from './account-mesh.ts';
-import { writeImageLayout } from './image-folder.ts';
+import { writeImageLayout, writeTwoPlatformLayout } from './image-folder.ts';
 
 const DENIED = /unauthorized|denied/i;
 /** Signing without the network: no services of sigstore are looked up, and nothing is logged. */
@@ -63,6 +64,27 @@ describe('client cosign', requires('cosign', 'skopeo'), () => {
     await cosign('sign', '--key', 'other.key', ...OFFLINE, `${mesh.host(0)}/team/forged@${digest}`);
     await mesh.settled();
     await assert.rejects(verify(`${mesh.host(1)}/team/forged:1`), /failed to verify signature/);
+  });
+
+  test('skopeo: an index that is signed under a tag is copied with its signature', async () => {
+    await signIn();
+    const layout = join(mesh.folder, 'index');
+    const digest = await writeTwoPlatformLayout(layout);
+    const settings = join(mesh.folder, 'registries.d');
+    await mkdir(settings);
+    await writeFile(join(settings, 'all.yaml'), 'default-docker:\n  use-sigstore-attachments: true\n');
+    const global = ['--insecure-policy', '--registries.d', settings];
+    const creds = (side: 'src' | 'dest') => [
+      `--${side}-tls-verify=false`,
+      `--${side}-creds=${ACCOUNT}:${mesh.secret}`,
+    ];
+    const skopeo = (...args: readonly string[]) => mesh.run('skopeo', ...global, 'copy', '--all', ...args);
+    await skopeo(...creds('dest'), `oci:${layout}:both`, `docker://${mesh.host(0)}/team/index:1`);
+    await sign(`${mesh.host(0)}/team/index@${digest}`, '--new-bundle-format=false');
+    const [from, to] = [`docker://${mesh.host(1)}/team/index:1`, `docker://${mesh.host(2)}/mirror/index:1`];
+    await skopeo(...creds('src'), ...creds('dest'), from, to);
+    await mesh.settled();
+    await verify(`${mesh.host(0)}/mirror/index@${digest}`, '--new-bundle-format=false');
   });
 
   for (const [how, repository, args, checks, tags] of [
