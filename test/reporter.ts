@@ -15,8 +15,9 @@ async function* report(source: AsyncIterable<TestEvent>): AsyncGenerator<string>
   const total = noCounts();
   for await (const event of source) {
     if (event.type === 'test:stderr' || event.type === 'test:stdout') yield event.data.message;
-    if ((event.type !== 'test:pass' && event.type !== 'test:fail') || event.data.details.type === 'suite')
-      continue;
+    if (event.type !== 'test:pass' && event.type !== 'test:fail') continue;
+    // A suite that is skipped as a whole has no tests that would say so.
+    if (event.data.details.type === 'suite' && event.data.skip === undefined) continue;
     const file = relative(process.cwd(), event.data.file ?? '');
     const outcome = outcomeOf(event);
     const counts = files.get(file) ?? noCounts();

@@ -41,7 +41,7 @@ async function writeWhole(call: Call, answer: Answer, clock: Clock): Promise<Wri
   // The client has its whole answer before it has sent its whole request; see `RequestBody.discard`.
   if (bytes === undefined) response.flushHeaders();
   else response.write(bytes);
-  if (closesConnection) {
+  if (closesConnection || !response.shouldKeepAlive) {
     closeAfter(response);
     return WHOLE;
   }

@@ -32,10 +32,16 @@ function main(): number {
       continue;
     }
     failures += 1;
-    const said = error?.message ?? stderr.trimEnd().split('\n').slice(-3).join('\n');
+    const said = error === undefined ? stderr.trimEnd().split('\n').slice(-3).join('\n') : reasonOf(error);
     process.stderr.write(`${name} ${version} could not be installed: ${said}\n`);
   }
   return failures === 0 ? 0 : 1;
+}
+
+function reasonOf(error: NodeJS.ErrnoException): string {
+  if (error.code === 'ENOENT') return 'go is not on this machine (Go 1.26 or newer)';
+  if (error.code === 'ETIMEDOUT') return `it took more than ${INSTALL_MS / 1000} s; run it again to go on`;
+  return error.message;
 }
 
 /** Go writes into a program which module it was built from. */

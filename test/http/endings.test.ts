@@ -52,6 +52,15 @@ for (const [what, head, status] of [
   });
 }
 
+test('endings: a small body is not reset either where the client wants the connection closed', async () => {
+  await using registry = await RegistryUnderTest.open();
+  await using client = await wireClient(registry.port);
+  const headers = 'Host: r\r\nConnection: close\r\nContent-Length: 100000\r\n';
+  await client.send(`PATCH /v2/app/blobs/uploads/none HTTP/1.1\r\n${headers}\r\n`);
+  assert.match(await client.ended(), /^HTTP\/1\.1 404 /);
+  for (let sent = 0; sent < 100_000; sent += 1000) await client.send(PIECE.subarray(0, 1000));
+});
+
 test('endings: a push by nobody is refused by 401 at once, and never reset', async () => {
   await using rig = await openAuthRig();
   await rig.account('ada');
