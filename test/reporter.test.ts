@@ -29,6 +29,19 @@ test('reporter: a failure is named with its error', async () => {
   assert.match(text, /0 passed, 1 failed, 0 skipped/);
 });
 
+test('reporter: a hook that failed is named with its error, and a suite of failed tests adds nothing', async () => {
+  const failed = (name: string, failureType: string) => {
+    const error = Object.assign(new Error('failed', { cause: new Error('no port is free') }), {
+      failureType,
+    });
+    const details = { duration_ms: 1, type: 'suite', error };
+    return { type: 'test:fail', data: { ...passed(name).data, details } };
+  };
+  const text = await printed(failed('hooked', 'hookFailed'), failed('tested', 'subtestsFailed'));
+  assert.match(text, /not ok {2}a\.test\.ts: hooked\n +Error: no port is free/);
+  assert.match(text, /0 passed, 1 failed, 0 skipped/);
+});
+
 test('reporter: a test and a whole suite that were skipped are named with their reason', async () => {
   const suite = { duration_ms: 1, type: 'suite' };
   const text = await printed(
