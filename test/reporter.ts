@@ -15,8 +15,8 @@ async function* report(source: AsyncIterable<TestEvent>): AsyncGenerator<string>
   const total = noCounts();
   for await (const event of source) {
     if (event.type === 'test:stderr' || event.type === 'test:stdout') yield event.data.message;
-    if ((event.type !== 'test:pass' && event.type !== 'test:fail') || event.data.details.type === 'suite')
-      continue;
+    if (event.type !== 'test:pass' && event.type !== 'test:fail') continue;
+    if (event.data.details.type === 'suite' && !saysMore(event)) continue;
     const file = relative(process.cwd(), event.data.file ?? '');
     const outcome = outcomeOf(event);
     const counts = files.get(file) ?? noCounts();
@@ -30,6 +30,14 @@ async function* report(source: AsyncIterable<TestEvent>): AsyncGenerator<string>
   if (skipped.length > 0)
     yield `\nNot run on this machine:\n${skipped.map((line) => `  ${line}\n`).join('')}`;
   yield `\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped\n`;
+}
+
+/** A suite that was skipped as a whole, or whose hook failed: none of its tests would say so. */
+function saysMore(suite: Result): boolean {
+  if (suite.data.skip !== undefined) return true;
+  if (suite.type !== 'test:fail') return false;
+  const { failureType } = suite.data.details.error as { readonly failureType?: string };
+  return failureType === 'hookFailed';
 }
 
 function noCounts(): Counts {

@@ -1,8 +1,9 @@
 /**
- * What a test needs beyond Node: programs on PATH, root. Where CI is set a missing one is a failure; elsewhere the
- * test is skipped, and the run names it with its reason at the end.
+ * What a test needs beyond Node: programs on the search path, root. Where CI is set a missing one is a failure;
+ * elsewhere the test is skipped, and the run names it with its reason at the end.
  */
 import { accessSync, constants } from 'node:fs';
+import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
 
 /**
@@ -17,14 +18,26 @@ export function requires(...programs: readonly string[]): { readonly skip: strin
   return { skip: reason };
 }
 
-function isThere(program: string): boolean {
+/** Where the clients are that Go installs (`npm run clients`); `FAIRWAY_CLIENTS` names another folder. */
+export function clientsFolder(): string {
+  return process.env['FAIRWAY_CLIENTS'] ?? join(homedir(), '.cache', 'fairway-clients');
+}
+
+/** `PATH` of a client under test: those that Go installed are found first. */
+export function searchPath(): string {
+  return [clientsFolder(), process.env['PATH'] ?? ''].join(delimiter);
+}
+
+export function isThere(program: string): boolean {
   if (program === 'root') return process.getuid?.() === 0;
-  return (process.env['PATH'] ?? '').split(delimiter).some((folder) => {
-    try {
-      accessSync(join(folder, program), constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
+  return searchPath()
+    .split(delimiter)
+    .some((folder) => {
+      try {
+        accessSync(join(folder, program), constants.X_OK);
+        return true;
+      } catch {
+        return false;
+      }
+    });
 }

@@ -4,13 +4,13 @@
  * Two rules come from what real clients do with broken transfers. A stream whose first piece cannot be had fails
  * before its headers are sent, so that the client gets an honest 503. One that fails later ends short, by FIN and
  * never by RST: containerd, docker and podman resume at the same byte elsewhere after an early end, and give up
- * after a reset. Closing the socket only after everything written was flushed is what makes it a FIN.
+ * after a reset; `lingering-close.ts` makes it one.
  */
 import { once } from 'node:events';
-import type { ServerResponse } from 'node:http';
 import type { Clock } from '#runtime/clock.ts';
 import type { Answer } from './answer.ts';
 import type { Call } from './call.ts';
+import { closeAfter } from './lingering-close.ts';
 
 /** @returns `short` when the stream failed after its headers, with what it threw; `gone` when the client left. */
 export type Written =
@@ -30,7 +30,7 @@ export async function writeAnswer(call: Call, answer: Answer, clock: Clock): Pro
 
 async function writeWhole(call: Call, answer: Answer, clock: Clock): Promise<Written> {
   const { response, body } = call;
-  const isUnread = body.isUnread;
+  const { isUnread, closesConnection } = body;
   writeHead(call, answer);
   const bytes = call.method === 'HEAD' ? undefined : answer.body;
   call.bytesOut = bytes?.length ?? 0;
@@ -41,6 +41,10 @@ async function writeWhole(call: Call, answer: Answer, clock: Clock): Promise<Wri
   // The client has its whole answer before it has sent its whole request; see `RequestBody.discard`.
   if (bytes === undefined) response.flushHeaders();
   else response.write(bytes);
+  if (closesConnection || !response.shouldKeepAlive) {
+    closeAfter(response);
+    return WHOLE;
+  }
   await body.discard(clock, call.context.signal);
   response.end();
   return WHOLE;
@@ -80,16 +84,10 @@ async function pump(
     return WHOLE;
   } catch (thrown) {
     if (response.destroyed) return GONE;
-    endShort(response);
+    // A client that does not read is cut off by the listener's idle limit.
+    closeAfter(response);
     return { outcome: 'short', thrown };
   }
-}
-
-/** Flushes, then FIN. A client that does not read is cut off by the listener's idle limit. */
-function endShort(response: ServerResponse): void {
-  const { socket } = response;
-  if (socket === null) response.destroy();
-  else socket.destroySoon();
 }
 
 function writeHead(call: Call, answer: Answer): void {

@@ -19,7 +19,7 @@ import {
   unchanged,
 } from './answer.ts';
 import type { Call } from './call.ts';
-import { allowsRange, entityTag, isUnchanged } from './conditional.ts';
+import { allowsRange, entityTag, isUnchanged, refuseUnless } from './conditional.ts';
 import { parseRange, rangeBytes, refuseReversed } from './range.ts';
 
 export type BlobReading = { readonly reader: Pick<ContentReader, 'blob' | 'blobStat'> };
@@ -39,6 +39,7 @@ export async function readBlob(deps: BlobReading, call: Call, target: Target): P
   const digest = parseDigest(target.digest);
   if (call.method === 'HEAD') return await probe(deps, call, { repository: target.repository, digest });
   const blob = await deps.reader.blob(target.repository, digest, call.context);
+  refuseUnless(call.headers, digest, 'read');
   if (isUnchanged(call.headers['if-none-match'], digest)) return unchanged(digest, blob.source);
   const asked = allowsRange(call.header('if-range'), digest) ? call.headers.range : undefined;
   refuseReversed(asked, blob.sizeBytes);

@@ -55,7 +55,7 @@ export class Call {
     this.response = raw.response;
     this.requestId = about.requestId;
     this.startedMs = about.startedMs;
-    this.body = new RequestBody(raw.request, raw.response);
+    this.body = new RequestBody(raw.request, raw.response, this.#controller.signal);
     this.#context = this.#contextOf(ANONYMOUS);
   }
 

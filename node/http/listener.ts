@@ -13,6 +13,7 @@ import type { FastifyInstance } from 'fastify';
 import type { Clock } from '#runtime/clock.ts';
 import type { Log } from '#runtime/log.ts';
 import { errorBody } from './error-reply.ts';
+import { closeLingering } from './lingering-close.ts';
 
 export type ServerTls = {
   readonly key: string | Buffer;
@@ -106,8 +107,12 @@ const REFUSALS: Readonly<Record<string, readonly [status: number, message: strin
  * blob would be taken for its bytes.
  */
 function refuse(error: NodeJS.ErrnoException, socket: Socket): void {
-  if (error.code === 'ECONNRESET' || !socket.writable || socket.bytesWritten > 0) {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
     socket.destroy();
+    return;
+  }
+  if (socket.bytesWritten > 0) {
+    closeLingering(socket);
     return;
   }
   const [status, message] = REFUSALS[error.code ?? ''] ?? [400, 'the request is not valid HTTP'];
@@ -117,7 +122,7 @@ function refuse(error: NodeJS.ErrnoException, socket: Socket): void {
       `Docker-Distribution-Api-Version: registry/2.0\r\nContent-Length: ${Buffer.byteLength(body)}\r\n` +
       `Connection: close\r\n\r\n${body}`,
   );
-  socket.destroySoon();
+  closeLingering(socket);
 }
 
 export type ListenDeps = {

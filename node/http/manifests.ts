@@ -27,7 +27,7 @@ import {
 } from './answer.ts';
 import type { BodyBudget } from './body-budget.ts';
 import type { Call } from './call.ts';
-import { entityTag, isUnchanged } from './conditional.ts';
+import { entityTag, isConditional, isUnchanged, refuseUnless } from './conditional.ts';
 import { warningHeader } from './error-reply.ts';
 
 export type ManifestReading = { readonly reader: Pick<ContentReader, 'manifest'> };
@@ -90,6 +90,7 @@ async function probe(
 
 function found(call: Call, manifest: ManifestRead, reference: Reference): Answer {
   const { bytes, digest } = manifest;
+  refuseUnless(call.headers, digest, 'read');
   if (isUnchanged(call.headers['if-none-match'], digest)) return unchanged(digest, manifest.source);
   return {
     status: 200,
@@ -112,6 +113,7 @@ async function putManifest(deps: ManifestWriting, call: Call, target: Target): P
   const tags = 'digest' in reference ? tagsOf(call.query) : [];
   const contentType = call.headers['content-type'];
   using body = await deps.bodies.read(call.body);
+  await refuseChanged(deps, call, { repository, reference });
   const put = await deps.writer.putManifest(
     { repository, reference, bytes: body.bytes, contentType, tags, absentBlobs: deps.absentBlobs },
     call.context,
@@ -124,6 +126,23 @@ async function putManifest(deps: ManifestWriting, call: Call, target: Target): P
     ...(put.absent === undefined ? {} : { Warning: absentWarning(put.absent) }),
     ...versionHeader(deps.region, put.dot),
   });
+}
+
+/**
+ * A write on condition. It is looked at before the write and not with it: of two writers at one moment both may
+ * pass, and they are settled as any two pushes are.
+ */
+async function refuseChanged(
+  deps: ManifestReading,
+  call: Call,
+  { repository, reference }: { readonly repository: RepositoryName; readonly reference: Reference },
+): Promise<void> {
+  if (!isConditional(call.headers)) return;
+  const present = await deps.reader.manifest(repository, reference, call.context).catch((thrown: unknown) => {
+    if (thrown instanceof RegistryError && thrown.status === 404) return undefined;
+    throw thrown;
+  });
+  refuseUnless(call.headers, present?.digest, 'write');
 }
 
 /** The `tag` parameters, each once. @throws RegistryError TAG_INVALID, UNSUPPORTED (414). */
@@ -144,6 +163,7 @@ function absentWarning(absent: readonly Digest[]): string {
 
 async function deleteManifest(deps: ManifestWriting, call: Call, target: Target): Promise<Answer> {
   const reference = parseReference(target.reference);
+  await refuseChanged(deps, call, { repository: target.repository, reference });
   const dot = await deps.writer.deleteManifest(target.repository, reference, call.context);
   return empty(202, versionHeader(deps.region, dot));
 }

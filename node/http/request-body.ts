@@ -8,23 +8,23 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { RegistryError } from '#domain/errors.ts';
 import type { Clock } from '#runtime/clock.ts';
+import { drain } from '#storage/upload-source.ts';
 
 /** Up to this, an unwanted body is read to its end, so that the connection stays usable. */
 const DISCARD_BYTES_MAX = 256 * 1024;
-/**
- * How long an unwanted body is taken after the answer was sent. A socket closed over unread bytes is reset, and a
- * reset can destroy the answer on its way; most clients stop sending within a round trip of having read it.
- */
+/** How long the rest of such a body may take to arrive, before the answer is ended without it. */
 const LINGER_MS = 2000;
 
 export class RequestBody {
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
+  readonly #signal: AbortSignal;
   #started = false;
 
-  constructor(request: IncomingMessage, response: ServerResponse) {
+  constructor(request: IncomingMessage, response: ServerResponse, signal: AbortSignal) {
     this.#request = request;
     this.#response = response;
+    this.#signal = signal;
   }
 
   /** What `Content-Length` announces; `undefined` for a chunked body, 0 for none. */
@@ -50,13 +50,14 @@ export class RequestBody {
 
   /**
    * All of it, in memory of its own: a piece is a view into a larger buffer, which must not live as long as it does.
-   * @throws RegistryError SIZE_INVALID (413) past `bytesMax`, before reading where the length is announced.
+   * @throws RegistryError SIZE_INVALID (413) past `bytesMax`, before reading where the length is announced; the
+   *   signal's reason, also while the client is silent.
    */
   async bytes(bytesMax: number): Promise<Uint8Array> {
     if ((this.announcedBytes ?? 0) > bytesMax) throw tooLarge(bytesMax);
     const pieces: Uint8Array[] = [];
     let arrived = 0;
-    for await (const piece of this.#read()) {
+    for await (const piece of drain(this.#read(), this.#signal)) {
       arrived += piece.length;
       if (arrived > bytesMax) throw tooLarge(bytesMax);
       pieces.push(piece);
@@ -93,9 +94,9 @@ export class RequestBody {
     return this.#isWithheld || (this.announcedBytes ?? Number.POSITIVE_INFINITY) > DISCARD_BYTES_MAX;
   }
 
-  /** Takes and drops the rest, for a bounded time. */
+  /** Takes and drops the rest of a body for which the connection stays open, for a bounded time. */
   async discard(clock: Clock, signal: AbortSignal): Promise<void> {
-    if (!this.isUnread || this.#isWithheld || signal.aborted) return;
+    if (!this.isUnread || signal.aborted) return;
     const ended = Promise.withResolvers<void>();
     for (const event of ['end', 'close', 'error']) this.#request.once(event, () => ended.resolve());
     this.#request.resume();

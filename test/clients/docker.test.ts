@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { statusOf, until } from '#test/processes/management.ts';
 import { type MeshUnderTest, REGIONS, startMesh } from '#test/processes/mesh-under-test.ts';
 import { expectStatus } from '#test/processes/registry-calls.ts';
 import { requires } from '#test/requirements.ts';
@@ -124,6 +125,11 @@ describe('clients', requires('root', 'docker', 'dockerd', 'skopeo', 'busybox'), 
       await engine.docker('push', `${host(0)}/team/second:1`);
     }
     const second = await digestAt(0, 'team/second', '1');
+    // A region that has just started again is not reached by the others at once; until then they say so by 503.
+    await until('us-east reaches eu-west again', async () => {
+      const { peers } = await statusOf(mesh.region(1));
+      return peers.find(({ region }) => region === EU)?.up === true;
+    });
     assert.equal(await digestAt(1, 'team/second', '1'), second);
     await forget('first', 'second', `${host(0)}/team/first:1`, `${host(0)}/team/second:1`);
     await engine.docker('pull', `${host(1)}/team/second:1`);

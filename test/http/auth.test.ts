@@ -28,6 +28,15 @@ const RESOURCES = [
   ['PATCH', '/v2/prod/web/blobs/uploads/some-id', 'repository:prod/web:pull,push'],
   ['PUT', `/v2/prod/web/blobs/uploads/some-id?digest=${BLOB}`, 'repository:prod/web:pull,push'],
   ['DELETE', '/v2/prod/web/blobs/uploads/some-id', 'repository:prod/web:pull,push'],
+  ['HEAD', '/v2/_catalog', 'registry:catalog:*'],
+  ['HEAD', '/v2/prod/web/tags/list', 'repository:prod/web:pull'],
+  ['HEAD', `/v2/prod/web/referrers/${BLOB}`, 'repository:prod/web:pull'],
+  // Methods that no resource has: whoever may not even look is not told which ones there are.
+  ['POST', '/v2/prod/web/manifests/v1', 'repository:prod/web:pull,push'],
+  ['PUT', '/v2/prod/web/tags/list', 'repository:prod/web:pull,push'],
+  ['GET', '/v2/prod/web/blobs/uploads/', 'repository:prod/web:pull,push'],
+  ['OPTIONS', '/v2/prod/web/manifests/v1', 'repository:prod/web:pull'],
+  ['POST', '/v2/_catalog', 'registry:catalog:*'],
 ] as const;
 
 test('auth: every resource answers who is nobody with a challenge and the scope that it needs', async () => {

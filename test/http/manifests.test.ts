@@ -153,6 +153,47 @@ test('manifest: who has it already is told so', async () => {
   assert.equal((await registry.call('GET', '/v2/app/manifests/v1', { headers })).status, 200);
 });
 
+test('manifest: a write on condition is 412 when something else is there, and nothing is written', async () => {
+  await using registry = await RegistryUnderTest.open();
+  const other = `${IMAGE} `;
+  const write = (method: 'PUT' | 'DELETE', headers: Readonly<Record<string, string>>) =>
+    registry.call(method, '/v2/app/manifests/v1', {
+      headers: { 'content-type': MEDIA_TYPE.ociManifest, ...headers },
+      ...(method === 'PUT' ? { body: other } : {}),
+    });
+  const absent = await write('PUT', { 'if-match': `"${DIGEST}"` });
+  assert.deepEqual([absent.status, errorCode(absent)], [412, 'UNSUPPORTED']);
+  await registry.pushManifest('app', 'v1', IMAGE);
+  for (const headers of [
+    { 'if-none-match': '*' },
+    { 'if-none-match': `"${DIGEST}"` },
+    { 'if-match': `"${digestOf(other)}"` },
+    { 'if-match': `W/"${DIGEST}"` },
+  ]) {
+    for (const method of ['PUT', 'DELETE'] as const) {
+      assert.equal((await write(method, headers)).status, 412, `${method} ${JSON.stringify(headers)}`);
+    }
+  }
+  const read = await registry.call('GET', '/v2/app/manifests/v1', { headers: { 'if-match': '"other"' } });
+  assert.equal(read.status, 412);
+  assert.equal((await registry.call('GET', '/v2/app/manifests/v1')).headers['etag'], `"${DIGEST}"`);
+  assert.equal((await write('PUT', { 'if-match': `"other", "${DIGEST}"` })).status, 201);
+  assert.equal((await write('DELETE', { 'if-match': '*' })).status, 202);
+  assert.equal((await write('PUT', { 'if-none-match': '*' })).status, 201);
+});
+
+test('manifest: a write on condition is 503 while nobody can tell what is there', async () => {
+  await using registry = await RegistryUnderTest.open();
+  registry.content.fault = new UnavailableError('region us-east does not answer');
+  const reply = await registry.call('PUT', '/v2/app/manifests/v1', {
+    headers: { 'content-type': MEDIA_TYPE.ociManifest, 'if-none-match': '*' },
+    body: IMAGE,
+  });
+  assert.equal(reply.status, 503);
+  registry.content.fault = undefined;
+  assert.equal((await registry.call('GET', '/v2/app/manifests/v1')).status, 404);
+});
+
 test('manifest: a delete is 202 with its version, and 404 the second time', async () => {
   await using registry = await RegistryUnderTest.open();
   await registry.pushManifest('app', 'v1', IMAGE);
