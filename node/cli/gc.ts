@@ -20,6 +20,8 @@ type RegionCalls = ManagementCalls & { readonly name: string };
 export type GcCommandDeps = {
   connect(options: ServerOptions): readonly RegionCalls[];
   print(text: string): void;
+  /** Progress, beside what is printed. */
+  tell(text: string): void;
   sleep(ms: number): Promise<void>;
   /** The exit code is 1. */
   fail(): void;
@@ -31,6 +33,7 @@ type RegionRun = { readonly region: string; readonly run?: GarbageRun; readonly 
 const PROCESS: GcCommandDeps = {
   connect: findRegions,
   print: (text) => void process.stdout.write(text),
+  tell: (text) => void process.stderr.write(text),
   sleep: (ms) => systemClock.sleep(ms, new AbortController().signal),
   fail: () => {
     process.exitCode = 1;
@@ -38,6 +41,8 @@ const PROCESS: GcCommandDeps = {
 };
 
 const POLL_MS = 200;
+/** Who waits for longer is told every so often how far it is. */
+const TELL_EVERY_POLLS = 10;
 
 export function registerGc(program: Command, deps: GcCommandDeps = PROCESS): void {
   withServerOptions(program.command('gc'))
@@ -55,7 +60,7 @@ export function registerGc(program: Command, deps: GcCommandDeps = PROCESS): voi
 async function collect(
   region: RegionCalls,
   { dryRun = false }: Options,
-  deps: Pick<GcCommandDeps, 'sleep'>,
+  deps: Pick<GcCommandDeps, 'sleep' | 'tell'>,
 ): Promise<RegionRun> {
   try {
     const query = { dryRun: String(dryRun) };
@@ -63,9 +68,11 @@ async function collect(
       await region.request('POST', '/api/v1/gc', { query }),
       202,
     );
-    for (let run: GarbageRun | undefined = begun.run; ; ) {
+    let run: GarbageRun | undefined = begun.run;
+    for (let polls = 1; ; polls += 1) {
       if (run === undefined) throw new Error('the region was started anew before its run had ended');
       if (run.state === 'done' || run.state === 'failed') return { region: region.name, run };
+      if (polls % TELL_EVERY_POLLS === 0) deps.tell(progressText(region.name, run));
       await deps.sleep(POLL_MS);
       const { runs } = expectJson<{ readonly runs: readonly GarbageRun[] }>(
         await region.request('GET', '/api/v1/gc'),
@@ -77,6 +84,12 @@ async function collect(
   } catch (thrown) {
     return { region: region.name, problem: messageOf(thrown) };
   }
+}
+
+function progressText(region: string, { state, report }: GarbageRun): string {
+  if (state === 'waiting') return `${region}: waits for the run before it\n`;
+  const { manifests, blobs, examined } = report;
+  return `${region}: ${examined.count} blobs looked at, ${blobs.count} and ${manifests.count} manifests are garbage\n`;
 }
 
 function expectJson<Answer>(

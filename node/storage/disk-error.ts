@@ -14,6 +14,13 @@ const CAUSES: Readonly<Record<string, string>> = {
   ENFILE: 'too many open files',
 };
 
+/** What to do where the cause alone does not say it. Nothing of this needs a restart. */
+const REMEDIES: Readonly<Record<string, string>> = {
+  ENOSPC: 'free or add space, writing then goes on by itself',
+  EDQUOT: 'raise the quota or free space, writing then goes on by itself',
+  EROFS: 'mount it writable, writing then goes on by itself',
+};
+
 /** The code of a system error (`ENOENT`); `undefined` for any other error. */
 export function systemCode(thrown: unknown): string | undefined {
   if (!(thrown instanceof Error) || !('syscall' in thrown) || !('code' in thrown)) return undefined;
@@ -32,5 +39,8 @@ export function diskError(subject: string, thrown: unknown): unknown {
   const code = systemCode(thrown);
   if (code === undefined) return thrown;
   const words = CAUSES[code] ?? messageOf(thrown);
-  return new UnavailableError(`${subject}: ${words} (${code})`, { cause: thrown });
+  const remedy = REMEDIES[code];
+  return new UnavailableError(`${subject}: ${words} (${code})${remedy === undefined ? '' : `; ${remedy}`}`, {
+    cause: thrown,
+  });
 }

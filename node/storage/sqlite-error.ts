@@ -10,10 +10,10 @@ const WORLD_CODES: Readonly<Record<number, string>> = {
   3: 'access to the database file was denied',
   5: 'the database is locked by another process',
   7: 'the database is out of memory',
-  8: 'the database is read-only',
+  8: 'the database is read-only; make its disk writable, writing then goes on by itself',
   10: 'the disk reported an input/output error',
   11: 'the database file is damaged',
-  13: 'the disk is full',
+  13: 'the disk is full; free or add space, writing then goes on by itself',
   14: 'the database file cannot be opened',
   26: 'the file is not a database',
 };

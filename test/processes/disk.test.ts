@@ -29,7 +29,7 @@ test(
     await using folder = await temporaryFolder();
     await using disk = smallDisk(join(folder.path, HERE));
     await using mesh = await startMesh({ data: folder.path, regions: REGIONS.slice(0, 2) });
-    await checkRefusal(mesh, /the disk is full/, {
+    await checkRefusal(mesh, /the disk is full.*; free or add space/, {
       refuse: async () => await disk.fill(),
       recover: async () => disk.makeRoom(),
     });
@@ -45,13 +45,17 @@ test(
     const pid = mesh.mesh.pid(HERE) ?? assert.fail('no process');
     await using stack = new AsyncDisposableStack();
     let strace: Strace | undefined;
-    await checkRefusal(mesh, /the file system is read-only|the disk reported an input\/output error/, {
-      async refuse() {
-        const args = ['-o', join(folder.path, 'trace'), '-e', `trace=${WRITES}`];
-        strace = stack.use(await Strace.attach(pid, [...args, '-e', `inject=${WRITES}:error=EROFS`]));
+    await checkRefusal(
+      mesh,
+      /the file system is read-only.*; mount it writable|the disk reported an input\/output error/,
+      {
+        async refuse() {
+          const args = ['-o', join(folder.path, 'trace'), '-e', `trace=${WRITES}`];
+          strace = stack.use(await Strace.attach(pid, [...args, '-e', `inject=${WRITES}:error=EROFS`]));
+        },
+        recover: async () => await strace?.[Symbol.asyncDispose](),
       },
-      recover: async () => await strace?.[Symbol.asyncDispose](),
-    });
+    );
   },
 );
 
