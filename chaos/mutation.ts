@@ -69,6 +69,16 @@ export const MUTATIONS = {
       },
     ],
   },
+  'no-grant': {
+    about: 'what a region was not granted counts like everything else',
+    edits: [
+      {
+        file: 'granted.ts',
+        find: 'return grants?.of(claim.dot.region)?.mayWrite(claim) ?? true;',
+        put: 'return claim.dot.sequence > 0 || grants === undefined;',
+      },
+    ],
+  },
   'no-follow-retry': {
     about: 'what is missing is asked for once, and never again',
     edits: [{ file: 'claims-core.ts', find: '    this.#askForMissing();\n', put: '' }],

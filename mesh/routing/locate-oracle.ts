@@ -134,7 +134,7 @@ export class LocateOracle implements TagOracle {
     try {
       const request = { requestId: context.requestId, ...key };
       const reply = await this.#deps.transport.locate(peer.number, request, signal);
-      return { peer, reply, winner: resolveStored(reply.claims, key).winner };
+      return { peer, reply, winner: resolveStored(reply.claims, key, this.#deps.roster.grants).winner };
     } catch (thrown) {
       context.signal.throwIfAborted();
       if (!(thrown instanceof UnavailableError || thrown instanceof ClaimFormatError)) throw thrown;
@@ -152,7 +152,7 @@ export class LocateOracle implements TagOracle {
   async #conclude(key: ClaimKey, answers: readonly Answer[]): Promise<TagAnswer> {
     const [stored] = await this.#deps.claims.ofKeys([key]);
     const claims = [...(stored?.claims ?? []), ...answers.flatMap(({ reply }) => reply.claims)];
-    const { live, winner } = resolveStored(claims, key);
+    const { live, winner } = resolveStored(claims, key, this.#deps.roster.grants);
     if (!live || winner === undefined) return { outcome: 'absent' };
     const digest = digestOfKey(key, winner);
     const manifest = manifestOf(digest, answers);

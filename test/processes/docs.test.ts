@@ -56,8 +56,9 @@ describe('docs', () => {
   before(async () => {
     folder = await realpath(await mkdtemp(join(tmpdir(), 'fairway-docs-')));
     await writeFolder(folder);
+    const { regions, links } = readMeshConfig(join(ROOT, 'docs/examples/mesh.yaml'));
     mesh = await startMesh({
-      ...readMeshConfig(join(ROOT, 'docs/examples/mesh.yaml')),
+      ...{ regions: regions.map(({ name }) => name), granted: regions, links },
       data: join(folder, '.fairway'),
       onUnexpectedEnd: (region) => ended.resolve(region),
     });
