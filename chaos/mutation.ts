@@ -53,8 +53,8 @@ export const MUTATIONS = {
     edits: [
       {
         file: 'changes.ts',
-        find: 'newestOf([...dotsOf(stored), ...dots])',
-        put: 'newestOf(dotsOf(stored))',
+        find: 'newestOf([...dotsOf(stored), ...refused, ...dots])',
+        put: 'newestOf([...dotsOf(stored), ...refused])',
       },
     ],
   },

@@ -8,6 +8,8 @@ import { join } from 'node:path';
 import { openAdminToken } from '#access/admin-token.ts';
 import { messageOf } from '#domain/errors.ts';
 import { mintEpoch } from '#domain/region.ts';
+import { Certificates } from '#http/certificates.ts';
+import type { ServerTls } from '#http/listener.ts';
 import { openManagementServer } from '#http/management-server.ts';
 import { openPeerServer } from '#http/peer-server.ts';
 import { openRegistryServer } from '#http/registry-server.ts';
@@ -163,6 +165,11 @@ export async function startNode(
     ready: () => (phase === 'serving' ? [] : [`the node is ${phase}`]),
   };
   const servers = { clock, random, log, metrics, health };
+  const certificates = stack.use(new Certificates({ clock, log, metrics }));
+  const https = {
+    registry: await certificates.open('registry', config.https.registry),
+    management: await certificates.open('management', config.https.management),
+  };
   const mesh = new MeshStatusView(
     {
       ...{ roster, holdings, views: metadata.views, manifests: metadata.manifests, blobs: metadata.blobs },
@@ -215,7 +222,7 @@ export async function startNode(
             nameOf: (number) => roster.nameOf(number),
           }),
         },
-        config.management,
+        { ...config.management, ...withTls(https.management) },
       ),
     ),
   );
@@ -226,7 +233,7 @@ export async function startNode(
           ...{ ...servers, gate: access.gate, reader: content.reader, writer: content.writer, origination },
           ...{ views: metadata.views, manifests: metadata.manifests, cachedTags: metadata.cachedTags },
         },
-        { ...config.registry, region: region.name },
+        { ...config.registry, ...withTls(https.registry), region: region.name },
       ),
     ),
   );
@@ -249,6 +256,10 @@ function readTls(config: NodeConfig) {
   };
   const { authority, certificate, key } = config.tls;
   return { authorityPem: read(authority), certificatePem: read(certificate), keyPem: read(key) };
+}
+
+function withTls(tls: ServerTls | undefined): { readonly tls?: ServerTls } {
+  return tls === undefined ? {} : { tls };
 }
 
 async function listening<Server>(
