@@ -153,7 +153,10 @@ export function writeNodeConfig(data: string, { meshId, former }: MeshRoster, re
     },
   };
   mkdirSync(folder, { recursive: true });
-  writeFileSync(file, `# Written by fairway up at each start.\n${stringify(document)}`);
+  writeFileSync(
+    file,
+    `# Written by fairway up at each start.\n${stringify(document, { aliasDuplicateObjects: false })}`,
+  );
   return file;
 }
 

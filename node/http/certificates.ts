@@ -59,10 +59,12 @@ export class Certificates implements Disposable {
     const followed = new FollowedPair(first);
     this.#show(server, first);
     for (const outcome of ['taken', 'refused'] as const) this.#reloads.inc({ server, outcome }, 0);
-    let look: Promise<void> | undefined;
+    let isLooking = false;
     const timer = this.#deps.clock.every(LOOK_MS, () => {
-      look ??= this.#look(server, files, followed).finally(() => {
-        look = undefined;
+      if (isLooking) return;
+      isLooking = true;
+      void this.#look(server, files, followed).finally(() => {
+        isLooking = false;
       });
     });
     this.#stack.use(timer);
