@@ -9,7 +9,8 @@
  */
 import type { RegionNumber } from '#domain/region.ts';
 import type { Grant } from '#mesh/membership/grant.ts';
-import type { Claim } from './claim-codec.ts';
+import type { ClaimKey } from '#storage/metadata.ts';
+import { type Claim, decodeClaim } from './claim-codec.ts';
 import type { OriginCursor } from './message.ts';
 
 /** What the roster says of the regions; absent where no region is limited. */
@@ -42,4 +43,14 @@ export function believed<Cursor extends OriginCursor>(
   grants?: Grants,
 ): readonly Cursor[] {
   return cursors.filter((cursor) => mayTellOf(from, cursor, grants));
+}
+
+/** Whether a region is worth asking for claims of this key: an edge only where it may have made one. */
+export function isAskedFor(region: RegionNumber, key: ClaimKey, grants?: Grants): boolean {
+  return grants?.isEdge(region) !== true || grants.of(region)?.mayWrite(key) === true;
+}
+
+/** Of the claims that a region answered those that it is believed. @throws ClaimFormatError when one is malformed. */
+export function answered(from: RegionNumber, claims: readonly Uint8Array[], grants?: Grants) {
+  return claims.filter((bytes) => mayTellOf(from, decodeClaim(bytes).dot, grants));
 }

@@ -126,7 +126,7 @@ describe('edge', () => {
     const { changes } = JSON.parse(stdout) as { changes: Change[] };
     assert.ok(changes.every(({ region, refused }) => region === 'shop' && refused));
     const names = changes.map(({ kind, name }) => `${kind} ${name}`);
-    for (const name of ['tag 1', 'tag new', 'policy everything-to-the-shop']) {
+    for (const name of ['tag 1', 'tag new', 'policy ReplicationPolicy/everything-to-the-shop']) {
       assert.ok(names.includes(name), names.join());
     }
   });
