@@ -10,7 +10,7 @@ import { CLAIM_KIND } from '#domain/claim-kind.ts';
 import { type Digest, digestFromBytes } from '#domain/digest.ts';
 import { RegistryError } from '#domain/errors.ts';
 import type { RepositoryName, Tag } from '#domain/name.ts';
-import type { RequestContext } from '#domain/request-context.ts';
+import { type RequestContext, requestFields } from '#domain/request-context.ts';
 import type { Claim } from '#mesh/claims/claim-codec.ts';
 import { type KeyResolution, resolveStored } from '#mesh/claims/claim-view.ts';
 import type { ClaimsDriver } from '#mesh/claims/driver.ts';
@@ -84,15 +84,15 @@ export class ConflictBook {
    * @throws RegistryError (409) when `to` names none of the sides, or a region with several; UnavailableError.
    */
   async resolve({ repository, tag, to }: TagName & { readonly to: string }, context: RequestContext) {
-    const { requestId, principal, signal } = context;
+    const { requestId, trace, principal, signal } = context;
     const key = { kind: CLAIM_KIND.tag, repository, name: tag };
-    const seen = await this.#deps.observer.look([key], { requestId, signal });
+    const seen = await this.#deps.observer.look([key], { requestId, trace, signal });
     const conflict = this.#described(key, this.#resolved(key, [...(await this.#storedOf(key)), ...seen]));
     if (conflict === undefined) return undefined;
     const digest = chosen(conflict.sides, to, `${repository}:${tag}`);
     const change = { change: 'set-tag', repository, tag, digest } as const;
     await this.#deps.claims.write([change], { principal, signal, seen });
-    this.#deps.log.info('conflict resolved', { requestId, repository, tag, digest });
+    this.#deps.log.info('conflict resolved', { ...requestFields(context), repository, tag, digest });
     return { repository, tag, digest };
   }
 

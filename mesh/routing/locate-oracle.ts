@@ -16,7 +16,7 @@ import { algorithmOf, type Digest, digestFromBytes, digestOf } from '#domain/dig
 import { dotEquals } from '#domain/dot.ts';
 import { messageOf, UnavailableError } from '#domain/errors.ts';
 import type { RepositoryName } from '#domain/name.ts';
-import type { RequestContext } from '#domain/request-context.ts';
+import { asking, type RequestContext, requestFields } from '#domain/request-context.ts';
 import { type Claim, ClaimFormatError } from '#mesh/claims/claim-codec.ts';
 import { resolveStored } from '#mesh/claims/claim-view.ts';
 import { answered, isAskedFor } from '#mesh/claims/granted.ts';
@@ -135,7 +135,7 @@ export class LocateOracle implements TagOracle {
     );
     const signal = AbortSignal.any([context.signal, budget.signal]);
     try {
-      const request = { requestId: context.requestId, ...key };
+      const request = { ...asking(context), ...key };
       const { grants } = this.#deps.roster;
       const said = await this.#deps.transport.locate(peer.number, request, signal);
       const reply = { ...said, claims: answered(peer.number, said.claims, grants) };
@@ -143,9 +143,8 @@ export class LocateOracle implements TagOracle {
     } catch (thrown) {
       context.signal.throwIfAborted();
       if (!(thrown instanceof UnavailableError || thrown instanceof ClaimFormatError)) throw thrown;
-      const { requestId } = context;
       this.#deps.log.warn('peer gave no answer to locate', {
-        requestId,
+        ...requestFields(context),
         peer: peer.name,
         reason: messageOf(thrown),
       });

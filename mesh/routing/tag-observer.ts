@@ -8,6 +8,7 @@
  * Limits: the first 64 tags of a write are looked at; beyond 1,024 looks at a time further ones are left out.
  */
 import { messageOf, UnavailableError } from '#domain/errors.ts';
+import { asking, type RequestContext, requestFields } from '#domain/request-context.ts';
 import { ClaimFormatError } from '#mesh/claims/claim-codec.ts';
 import { resolveStored } from '#mesh/claims/claim-view.ts';
 import { answered, isAskedFor } from '#mesh/claims/granted.ts';
@@ -34,7 +35,7 @@ export type TagObserverConfig = {
   readonly observe?: 'mesh' | 'local';
 };
 
-export type LookContext = { readonly requestId: string; readonly signal: AbortSignal };
+export type LookContext = Pick<RequestContext, 'requestId' | 'trace' | 'signal'>;
 
 /** Long enough for a garbage collection at a peer next door; a push waits no longer for one that hangs. */
 const BUDGET_MIN_MS = 150;
@@ -111,9 +112,13 @@ export class TagObserver {
   }
 
   async #ask(peer: RosterRegion, key: ClaimKey, context: LookContext): Promise<readonly Uint8Array[]> {
-    const { requestId, signal } = context;
+    const { signal } = context;
     try {
-      const { claims } = await this.#deps.transport.locate(peer.number, { requestId, ...key }, signal);
+      const { claims } = await this.#deps.transport.locate(
+        peer.number,
+        { ...asking(context), ...key },
+        signal,
+      );
       // Read once here, so that what cannot be read does not fail the write.
       resolveStored(claims, key);
       this.#outcomes.inc({ outcome: 'answered' });
@@ -124,7 +129,13 @@ export class TagObserver {
       }
       this.#outcomes.inc({ outcome: 'silent' });
       const { name, repository } = key;
-      const fields = { requestId, peer: peer.name, repository, tag: name, reason: messageOf(thrown) };
+      const fields = {
+        ...requestFields(context),
+        peer: peer.name,
+        repository,
+        tag: name,
+        reason: messageOf(thrown),
+      };
       this.#deps.log.debug('peer gave no answer to a look', fields);
       return [];
     }

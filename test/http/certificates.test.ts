@@ -17,25 +17,32 @@ import { Certificates } from '#http/certificates.ts';
 import { createServer } from '#http/listener.ts';
 import { createAuthority, issueCertificate, type KeyPair } from '#mesh/transport/authority.ts';
 import { Registry } from '#runtime/metrics.ts';
-import { ManualClock } from '../client/manual-clock.ts';
+import { ManualClock } from '#test/client/manual-clock.ts';
 import { type LogLine, recordingLog } from './registry-under-test.ts';
 
 const LOOK_MS = 5000;
-const made: KeyPair[] = [];
-let authority: KeyPair;
+const made: { authority?: KeyPair; readonly pairs: KeyPair[] } = { pairs: [] };
 
 before(async () => {
-  authority = await createAuthority({ meshId: 'test' });
+  const authority = await createAuthority({ meshId: 'test' });
+  made.authority = authority;
   const request = { meshId: 'test', hosts: ['127.0.0.1', 'localhost'], days: 1 };
   for (const number of [1, 2, 3]) {
-    made.push(await issueCertificate(authority, { ...request, region: parseRegionName('one'), number }));
+    made.pairs.push(
+      await issueCertificate(authority, { ...request, region: parseRegionName('one'), number }),
+    );
   }
 });
 
 const pair = (position: number): KeyPair => {
-  const found = made[position];
+  const found = made.pairs[position];
   assert.ok(found !== undefined);
   return found;
+};
+
+const authority = (): string => {
+  assert.ok(made.authority !== undefined);
+  return made.authority.certificatePem;
 };
 
 /** A folder as Kubernetes mounts a secret: names that lead through `..data` to one version or another. */
@@ -121,7 +128,7 @@ class ServerUnderTest implements AsyncDisposable {
 
 /** The serial number that a new handshake is shown. */
 async function shown(port: number): Promise<string> {
-  const socket = connect({ host: '127.0.0.1', port, ca: authority.certificatePem });
+  const socket = connect({ host: '127.0.0.1', port, ca: authority() });
   await once(socket, 'secureConnect');
   const { fingerprint256 } = socket.getPeerCertificate();
   socket.destroy();
@@ -129,7 +136,7 @@ async function shown(port: number): Promise<string> {
 }
 
 async function get(port: number, agent: https.Agent): Promise<{ body: string; socket: TLSSocket }> {
-  const request = https.get({ host: '127.0.0.1', port, agent, ca: authority.certificatePem });
+  const request = https.get({ host: '127.0.0.1', port, agent, ca: authority() });
   const [response] = (await once(request, 'response')) as [http.IncomingMessage];
   const socket = response.socket as TLSSocket;
   const chunks = await response.toArray();

@@ -12,7 +12,7 @@ import { promisify } from 'node:util';
 import { parse, stringify } from 'yaml';
 import { digestOf } from '#domain/digest.ts';
 import { createAuthority, issueCertificate, type KeyPair } from '#mesh/transport/authority.ts';
-import { requires } from '../requirements.ts';
+import { requires } from '#test/requirements.ts';
 import { until } from './management.ts';
 import { type MeshUnderTest, REGIONS, startMesh } from './mesh-under-test.ts';
 
