@@ -120,9 +120,12 @@ export class Tokens {
     return this.#isTimely(claims) && (await this.#keyOf(keyId)) === key;
   }
 
+  /** Where nobody would take our key it is not announced, and only we know it. */
   async #keyOf(id: string): Promise<KeyObject | undefined> {
-    const { key, keys } = this.#deps;
-    return id === key.id ? key.publicKey : await keys.find(id);
+    const { key, keys, grantOf } = this.#deps;
+    const region = regionOfKey(id);
+    const isAnnounced = region === undefined || grantOf?.(region)?.signsTokens !== false;
+    return id === key.id && !isAnnounced ? key.publicKey : await keys.find(id);
   }
 
   /** A refresh token stands for all that its account may do: of a limited region it is worth nothing elsewhere. */
