@@ -34,7 +34,7 @@ import { type MeshUnderTest, startMesh } from './mesh-under-test.ts';
 import { makeImage, pushImage } from './registry-calls.ts';
 
 /** The order in which somebody reads: later pages use what is pushed on the first one. */
-const PAGES = ['getting-started', 'clients', 'policies', 'conflicts', 'operations'].map(
+const PAGES = ['getting-started', 'clients', 'policies', 'conflicts', 'tls', 'edge', 'operations'].map(
   (name) => `docs/${name}.md`,
 );
 const PROGRAMS: Readonly<Record<string, readonly string[]>> = {
