@@ -35,6 +35,7 @@ export async function applyGrants(deps: GrantsDeps, folder: string): Promise<voi
     const startedMs = clock.monotonicMs();
     const region = parseRegionNumber(Number(number));
     const { claims } = deps;
+    log.info('grant changed', { region: roster.nameOf(region) });
     const count = await rejudge({ claims, grants: roster.grants, nowMs: () => clock.nowMs() }, region);
     const durationMs = Math.round(clock.monotonicMs() - startedMs);
     log.info('grant applied', { region: roster.nameOf(region), count, durationMs });
