@@ -51,6 +51,15 @@ describe('edge', () => {
     await reply.arrayBuffer();
     return reply.headers.get('docker-content-digest') ?? reply.status;
   };
+  /** Before a region is seen not to show something, its claim must have arrived there. */
+  const untilRefused = async (position: number, kind: string, name: string) => {
+    const api = await managementOf(mesh.region(position));
+    await until(`${name} has arrived in region ${position}`, async () => {
+      const { json } = await api.request('GET', '/api/v1/log', { query: { refused: 'true' } });
+      const { changes } = json as { changes: Change[] };
+      return changes.some((change) => change.kind === kind && change.name === name && change.refused);
+    });
+  };
   const applyAt = async (position: number) =>
     await (await managementOf(mesh.region(position))).request('POST', '/api/v1/policies', { body: POLICY });
 
@@ -108,6 +117,7 @@ describe('edge', () => {
         'the granted tag is here',
         async () => (await digestOfTag(core, 'shop/till:2')) === image.digest,
       );
+      await untilRefused(core, 'policy', 'ReplicationPolicy/everything-to-the-shop');
       assert.equal(await digestOfTag(core, 'prod/app:1'), good.digest);
       assert.equal(await digestOfTag(core, 'prod/app:new'), 404);
       assert.equal(await status(core, `/v2/prod/app/manifests/${evil.digest}`), 404);
@@ -141,6 +151,7 @@ describe('edge', () => {
       'the granted tag is here',
       async () => (await digestOfTag(1, 'shop/till:3')) === image.digest,
     );
+    await untilRefused(1, 'tag', 'late');
     assert.equal(await digestOfTag(1, 'prod/app:late'), 404);
     assert.equal(await digestOfTag(1, 'prod/app:1'), good.digest);
   });
@@ -159,6 +170,7 @@ describe('edge', () => {
         'the granted tag is here',
         async () => (await digestOfTag(core, 'shop/till:4')) === image.digest,
       );
+      await untilRefused(core, 'account', 'evil');
       // A core region is still one without accounts.
       assert.equal(await status(core, '/v2/'), 200);
     }
