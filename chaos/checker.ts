@@ -2,12 +2,13 @@
  * Holds a run against the invariants: what a commit changed, in the moment in which it became durable; what a client
  * is told, when it is told; and everything at the end. The first violation is kept, and ends the run.
  */
-import { type Dot, dotEquals } from '#domain/dot.ts';
+import type { Dot } from '#domain/dot.ts';
 import { messageOf } from '#domain/errors.ts';
 import type { Epoch } from '#domain/region.ts';
 import type { ClaimEvent, Output } from '#mesh/claims/step.ts';
-import type { ClaimBatch, ClaimKey, CursorRow, ViewRow } from '#storage/metadata.ts';
+import type { ClaimBatch, ClaimKey, CursorRow } from '#storage/metadata.ts';
 import { type Committed, type HeldClaim, keyText, originText } from './claim-store.ts';
+import type { Edge } from './edge.ts';
 import {
   type InvariantName,
   i1AcknowledgedIsKept,
@@ -22,6 +23,7 @@ import {
   i12StateIsBounded,
   i13BecomesEqual,
   i15OnlyTrueBytes,
+  i16RefusedIsInvisible,
   type KeyState,
   type Violation,
 } from './invariants.ts';
@@ -30,8 +32,15 @@ import type { Look } from './looks.ts';
 import type { RegionProcess, Watcher } from './region-process.ts';
 import { ToldWrites } from './told-writes.ts';
 import type { Mark, Trace } from './trace.ts';
+import { differentViews } from './view-differences.ts';
 
-export type CheckerDeps = { readonly ledger: Ledger; readonly trace: Trace; readonly nowUs: () => number };
+export type CheckerDeps = {
+  readonly ledger: Ledger;
+  readonly trace: Trace;
+  readonly nowUs: () => number;
+  /** Where there is one: what it may not write. */
+  readonly edge?: Edge | undefined;
+};
 
 /** A claim that an acknowledged write must have made. */
 export type Expected = {
@@ -55,6 +64,7 @@ const EVENT_MARKS: Readonly<Record<ClaimEvent['event'], Mark>> = {
   conflict: 'conflicts',
   'conflict-closed': 'conflicts closed',
   'refused-delta': 'refused deltas',
+  'refused-claims': 'refused claims',
   gap: 'gaps',
   'epoch-begun': 'new epochs',
 };
@@ -141,7 +151,9 @@ export class Checker implements Watcher {
 
   /** A region heard what others hold, before it writes. */
   looked(process: RegionProcess, { claims }: Look): void {
-    for (const claim of claims) this.#deps.ledger.recordLooked(process.region, claim);
+    for (const claim of claims) {
+      if (this.#counts(process, claim)) this.#deps.ledger.recordLooked(process.region, claim);
+    }
   }
 
   /** A client was told that its write is on stable storage, its last claim under `dot`. */
@@ -178,7 +190,7 @@ export class Checker implements Watcher {
     for (const [text, epochs] of this.#acknowledged) {
       for (const [epoch, { key, dot }] of epochs) {
         if (dot.region !== region || holds(process, key, dot)) continue;
-        const others = this.#processes.filter((other) => other !== process && holds(other, key, dot));
+        const others = honest(this.#processes).filter((other) => other !== process && holds(other, key, dot));
         this.#lost.push({ process, key, dot, holders: new Set(others.map((other) => other.region)) });
         this.#acknowledged.get(text)?.delete(epoch);
       }
@@ -207,16 +219,19 @@ export class Checker implements Watcher {
       for (const origin of processes) this.#compareCopies(process, origin);
     }
     for (const closed of closedOrigins(processes)) {
-      if (isExact(processes, closed)) this.#compareClosed(processes, closed);
+      if (isExact(processes, closed)) this.#compareClosed(honest(processes), closed);
     }
-    this.#hold('I13', i13BecomesEqual(differentViews(processes, this.#unrepaired(processes)), afterMs));
+    const different = differentViews(honest(processes), this.#unrepaired(processes));
+    this.#hold('I13', i13BecomesEqual(different, afterMs));
     for (const lost of this.#lost) this.#checkLost(lost);
   }
 
   #foreignApplied(process: RegionProcess, held: HeldClaim): void {
     const truth = this.#deps.ledger.find(held.dot);
     this.#hold('I15', i15OnlyTrueBytes(held, truth));
-    if (truth !== undefined) this.#deps.ledger.recordForeign(process.region, truth);
+    if (truth === undefined) return;
+    if (this.#counts(process, truth)) this.#deps.ledger.recordForeign(process.region, truth);
+    else this.#deps.ledger.recordRefused(process.region, truth);
   }
 
   #cursorsRaised(process: RegionProcess, batch: ClaimBatch, { cursorsBefore }: Committed): void {
@@ -243,6 +258,7 @@ export class Checker implements Watcher {
     }
     this.#hold('I2', i2DeletedStaysDeleted(state));
     this.#hold('I1', i1StandingIsVisible(state));
+    this.#hold('I16', i16RefusedIsInvisible(state));
     this.#hold('I6', i6ViewFollowsFromClaims(state));
   }
 
@@ -254,7 +270,15 @@ export class Checker implements Watcher {
       .filter((claim): claim is KnownClaim => claim !== undefined);
     const { region, store } = process;
     const view = store.views.get(keyText(key));
-    return { region, key, view, stored, knowledge: ledger.knowledge(region, key) };
+    const knowledge = ledger.knowledge(region, key);
+    const isRefused = (claim: KnownClaim) => !this.#counts(process, claim);
+    const refused = stored.filter(isRefused);
+    return { region, key, view, stored: stored.filter((claim) => !isRefused(claim)), refused, knowledge };
+  }
+
+  /** Nothing is refused by the edge itself, which is in other hands. */
+  #counts({ isEdge }: RegionProcess, claim: Pick<KnownClaim, 'dot' | 'key'>): boolean {
+    return isEdge || this.#deps.edge?.isRefused(claim) !== true;
   }
 
   #behind(processes: readonly RegionProcess[], exactly: boolean): string[] {
@@ -335,11 +359,16 @@ function holds({ store }: RegionProcess, key: ClaimKey, { region, epoch, sequenc
     .some(({ dot }) => dot.region === region && dot.epoch === epoch && dot.sequence >= sequence);
 }
 
+/** What an edge alone holds, others do not take from it, and what it shows is its own matter. */
+function honest(processes: readonly RegionProcess[]): readonly RegionProcess[] {
+  return processes.filter(({ isEdge }) => !isEdge);
+}
+
 /** Every epoch that is no region's own any more, at the newest sequence that any region holds of it. */
 function closedOrigins(processes: readonly RegionProcess[]): readonly CursorRow[] {
   const own = new Set(processes.map(({ store }) => originText(store.origin)));
   const closed = new Map<string, CursorRow>();
-  for (const cursor of processes.flatMap(({ store }) => store.cursors)) {
+  for (const cursor of honest(processes).flatMap(({ store }) => store.cursors)) {
     const text = originText(cursor);
     if (!own.has(text) && cursor.have > (closed.get(text)?.have ?? 0)) closed.set(text, cursor);
   }
@@ -355,46 +384,10 @@ function closedBehind(processes: readonly RegionProcess[]): string[] {
 }
 
 function isExact(processes: readonly RegionProcess[], closed: CursorRow): boolean {
-  return processes.every(({ store }) => store.cursor(closed)?.safe === closed.have);
+  return honest(processes).every(({ store }) => store.cursor(closed)?.safe === closed.have);
 }
 
 function isAsAsked(claim: KnownClaim, { key, live, value }: Expected): boolean {
   if (keyText(claim.key) !== keyText(key) || claim.live !== live) return false;
   return value === undefined || Buffer.compare(claim.value, value) === 0;
-}
-
-/** Regions that know the same claims must show the same. */
-function differentViews(
-  [first, ...others]: readonly RegionProcess[],
-  exempt: ReadonlySet<string>,
-): readonly string[] {
-  if (first === undefined) return [];
-  return others.flatMap((other) => {
-    const differing = [...first.store.views.values()].filter((view) => {
-      if (exempt.has(keyText(view))) return false;
-      const theirs = other.store.views.get(keyText(view));
-      return theirs === undefined || !isSameView(view, theirs);
-    });
-    const count = ({ store }: RegionProcess) =>
-      [...store.views.keys()].filter((key) => !exempt.has(key)).length;
-    const [mine, theirs] = [count(first), count(other)];
-    const sizes =
-      mine === theirs ? [] : [`regions ${first.region} and ${other.region} show ${mine} and ${theirs} keys`];
-    return sizes.concat(
-      differing.map(
-        (view) => `regions ${first.region} and ${other.region} show ${keyText(view)} differently`,
-      ),
-    );
-  });
-}
-
-function isSameView(a: ViewRow, b: ViewRow): boolean {
-  return (
-    a.live === b.live &&
-    a.conflict === b.conflict &&
-    a.changedMs === b.changedMs &&
-    a.principal === b.principal &&
-    dotEquals(a.dot, b.dot) &&
-    Buffer.compare(a.value, b.value) === 0
-  );
 }

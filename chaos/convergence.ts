@@ -103,7 +103,7 @@ class MeasuredMesh {
       const epoch = mintEpoch(WALL_START_MS, region);
       const store = new ClaimStore({ region, epoch, sequence: 0, time: HYBRID_TIME_ZERO });
       const clock = new SkewedClock(prng.split('clock'), plan.clocks);
-      const deps = { queue, trace, prng, store, clock, network: this.#network, startCore };
+      const deps = { queue, trace, prng, store, clock, network: this.#network, startCore, isEdge: false };
       const peers = numbers.filter((other) => other !== region);
       return new RegionProcess({ ...deps, watcher: this.#watcher(numbers.length) }, peers, plan);
     });

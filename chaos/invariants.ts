@@ -1,7 +1,7 @@
 /**
  * What must hold, one function each, by the numbers of the mesh's specification. Each answers `undefined`, or says in
  * words what is wrong. They take plain data, so that a test can show each of them a fault. Absent numbers (I7–I10,
- * I14, I16) belong to parts that this simulation does not run: range repair, content, sessions, failure detection.
+ * I14) belong to parts that this simulation does not run: range repair, content, sessions, failure detection.
  */
 import { CLAIM_KIND } from '#domain/claim-kind.ts';
 import type { Dot } from '#domain/dot.ts';
@@ -22,6 +22,7 @@ export type InvariantName =
   | 'I12'
   | 'I13'
   | 'I15'
+  | 'I16'
   | 'P5'
   | 'assertion';
 export type Violation = { readonly invariant: InvariantName; readonly what: string };
@@ -31,8 +32,10 @@ export type KeyState = {
   readonly region: RegionNumber;
   readonly key: ClaimKey;
   readonly view: ViewRow | undefined;
-  /** The claims that its store holds. */
+  /** The claims that its store holds, and that count. */
   readonly stored: readonly KnownClaim[];
+  /** Those that it holds, and that their region was not granted. */
+  readonly refused: readonly KnownClaim[];
   readonly knowledge: Knowledge;
 };
 
@@ -161,6 +164,13 @@ export function i15OnlyTrueBytes(claim: HeldClaim, truth: HeldClaim | undefined)
   if (truth === undefined) return `${dotText(claim)} was applied, and its origin never committed it`;
   if (sameBytes(claim.bytes, truth.bytes)) return undefined;
   return `${dotText(claim)} was applied with other bytes than its origin committed`;
+}
+
+/** I16, of what it says: a claim outside of its region's grant is what no honest region shows. */
+export function i16RefusedIsInvisible({ refused, view, region, key }: KeyState): string | undefined {
+  const shown = refused.find((claim) => view?.live && sameDot(view, claim));
+  if (shown === undefined) return undefined;
+  return `${dotText(shown)} of ${keyText(key)} is outside of its region's grant, and region ${region} shows it`;
 }
 
 /**

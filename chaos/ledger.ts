@@ -100,6 +100,11 @@ export class Ledger {
     learn(this.#knowledgeOf(region, claim.key), claim);
   }
 
+  /** A region stored another's claim, and takes nothing that it says: only that it is there. */
+  recordRefused(region: RegionNumber, claim: KnownClaim): void {
+    raise(this.#knowledgeOf(region, claim.key).seen, originText(claim.dot), claim.dot.sequence);
+  }
+
   /** A region was told of another's claim in a look. */
   recordLooked(region: RegionNumber, held: HeldClaim): void {
     const { looked } = this.#knowledgeOf(region, held.key);

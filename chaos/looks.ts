@@ -1,5 +1,5 @@
 /**
- * Looks before tag writes, as the real observer makes them: every region to which a session is open is asked at once
+ * Looks before tag writes, as the real observer makes them: every core region to which a session is open is asked at once
  * what it holds of the tags, over the same lossy paths as all messages, and what has not come in time is left out.
  */
 import type { RegionNumber } from '#domain/region.ts';
@@ -42,7 +42,7 @@ export class Looks {
     const { queue, trace, network, processes } = this.#deps;
     const beganUs = queue.nowUs;
     const others = processes.filter(
-      (other) => other !== process && network.isOpen(process.region, other.region),
+      (other) => other !== process && !other.isEdge && network.isOpen(process.region, other.region),
     );
     const answers = new Map<RegionNumber, readonly HeldClaim[]>();
     let hasEnded = false;

@@ -53,8 +53,8 @@ export const MUTATIONS = {
     edits: [
       {
         file: 'changes.ts',
-        find: 'newestOf([...dotsOf(stored), ...dots])',
-        put: 'newestOf(dotsOf(stored))',
+        find: 'newestOf([...dotsOf(stored), ...refused, ...dots])',
+        put: 'newestOf([...dotsOf(stored), ...refused])',
       },
     ],
   },
@@ -66,6 +66,16 @@ export const MUTATIONS = {
         file: 'epochs.ts',
         find: 'if (cursor !== undefined) this.#heard = Math.max(this.#heard, cursor.have);',
         put: '',
+      },
+    ],
+  },
+  'no-grant': {
+    about: 'what a region was not granted counts like everything else',
+    edits: [
+      {
+        file: 'granted.ts',
+        find: 'return grants?.of(claim.dot.region)?.mayWrite(claim) ?? true;',
+        put: 'return claim.dot.sequence > 0 || grants === undefined;',
       },
     ],
   },

@@ -5,6 +5,7 @@
  */
 import { messageOf } from '#domain/errors.ts';
 import { mintEpoch, type RegionNumber } from '#domain/region.ts';
+import type { Grants } from '#mesh/claims/granted.ts';
 import { judgeMark } from '#mesh/claims/mark-verdict.ts';
 import type { Message } from '#mesh/claims/message.ts';
 import type { Input, Output, StepStart } from '#mesh/claims/step.ts';
@@ -40,6 +41,9 @@ export type ProcessDeps = {
   readonly store: ClaimStore;
   readonly clock: SkewedClock;
   readonly startCore: StartCore;
+  /** What this region's roster says; absent for one that minds none. */
+  readonly grants?: Grants | undefined;
+  readonly isEdge: boolean;
   readonly watcher: Watcher;
 };
 
@@ -93,6 +97,11 @@ export class RegionProcess implements Endpoint {
     return this.#deps.store;
   }
 
+  /** An edge region, in other hands. */
+  get isEdge(): boolean {
+    return this.#deps.isEdge;
+  }
+
   get clock(): SkewedClock {
     return this.#deps.clock;
   }
@@ -113,11 +122,11 @@ export class RegionProcess implements Endpoint {
 
   start(): void {
     if (this.#core !== undefined || this.#isRestoring) return;
-    const { store, startCore, network, trace, queue } = this.#deps;
+    const { store, startCore, network, trace, queue, grants } = this.#deps;
     this.#readMark();
     trace.tell(queue.nowUs, () => `${this.region} starts at sequence ${store.origin.sequence}`);
     const { origin, cursors } = store;
-    this.#core = startCore({ self: this.region, peers: this.#peers, origin, cursors }, this.#plan);
+    this.#core = startCore({ self: this.region, peers: this.#peers, origin, cursors, grants }, this.#plan);
     this.#tickAfter(this.#deps.prng.below(TICK_US));
     network.started(this.region);
   }

@@ -25,6 +25,7 @@ const FAULTS = [
   'lasting-cut',
   'restore',
   'promotion',
+  'edge',
 ] as const;
 export type Fault = (typeof FAULTS)[number];
 
@@ -94,6 +95,13 @@ export const SCENARIOS = {
     regionsMax: 3,
     expects: ['lost messages', 'repeated messages', 'overtaken messages', 'refused frames', 'refused deltas'],
   },
+  edge: {
+    about: 'three core regions, and an edge in other hands that writes what it may not',
+    always: ['edge'],
+    never: [],
+    regionsMax: 3,
+    expects: ['refused claims', 'refused deltas', 'conflicts'],
+  },
   'five-regions': {
     about: 'three to five regions; any half of all faults',
     always: [],
@@ -112,6 +120,7 @@ export function isScenarioName(text: string): text is ScenarioName {
 export type Episode = { readonly everyMs: number; readonly lengthMs: number } | undefined;
 
 export type Plan = {
+  /** With an edge it is one more, the last. */
   readonly regions: number;
   readonly faults: readonly Fault[];
   readonly links: LinkPlan;
@@ -187,7 +196,7 @@ export function drawPlan(scenario: Scenario, prng: Prng): Plan {
   const has = (fault: Fault) => faults.includes(fault);
   const upTo = (fault: Fault, most: number) => (has(fault) ? most * prng.fraction() : 0);
   return {
-    regions: prng.between(3, scenario.regionsMax),
+    regions: prng.between(3, scenario.regionsMax) + (has('edge') ? 1 : 0),
     faults,
     links: {
       loss: upTo('loss', 0.3),
@@ -225,7 +234,7 @@ export function drawPlan(scenario: Scenario, prng: Prng): Plan {
 
 /** The younger faults have chance of their own, so that the seeds from before them kept their plans. */
 function drawn(fault: Fault, prng: Prng): boolean {
-  const isYoung = fault === 'restore' || fault === 'promotion';
+  const isYoung = fault === 'restore' || fault === 'promotion' || fault === 'edge';
   return isYoung ? prng.split(fault).chance(0.3) : prng.chance(0.5);
 }
 

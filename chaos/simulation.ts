@@ -10,6 +10,7 @@ import { Checker } from './checker.ts';
 import { ClaimStore } from './claim-store.ts';
 import { SkewedClock, WALL_START_MS } from './clock.ts';
 import { readClaim, startCore } from './core.ts';
+import { edgeAt } from './edge.ts';
 import { EventQueue } from './event-queue.ts';
 import type { Violation } from './invariants.ts';
 import { Ledger } from './ledger.ts';
@@ -146,9 +147,11 @@ function build(options: SeedOptions) {
   const ledger = new Ledger(readClaim);
   const network = new Network({ queue, trace, prng: prng.split('network') }, plan.links);
   const numbers = Array.from({ length: plan.regions }, (_, at) => parseRegionNumber(at + 1));
+  const edge = plan.faults.includes('edge') ? numbers.at(-1) : undefined;
+  const roster = edge === undefined ? undefined : edgeAt(edge);
   const processes: RegionProcess[] = [];
   const looks = new Looks({ queue, trace, network, processes }, plan.links.delayMs);
-  const checker = new Checker({ ledger, trace, nowUs: () => queue.nowUs }, processes);
+  const checker = new Checker({ ledger, trace, nowUs: () => queue.nowUs, edge: roster }, processes);
   const workload = new Workload(
     { queue, trace, prng: prng.split('workload'), checker, processes, looks },
     plan.workload,
@@ -167,7 +170,9 @@ function build(options: SeedOptions) {
     const store = new ClaimStore({ region: number, epoch, sequence: 0, time: HYBRID_TIME_ZERO });
     const clock = new SkewedClock(own.split('clock'), plan.clocks);
     const start = options.startCore ?? startCore;
-    const deps = { queue, trace, prng: own, network, store, clock, startCore: start, watcher };
+    const isEdge = number === edge;
+    const ours = { isEdge, grants: isEdge ? undefined : roster?.grants };
+    const deps = { queue, trace, prng: own, network, store, clock, startCore: start, watcher, ...ours };
     const peers = numbers.filter((other) => other !== number);
     const process = new RegionProcess(deps, peers, plan);
     processes.push(process);

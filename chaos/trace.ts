@@ -18,6 +18,7 @@ export const MARKS = [
   'relays',
   'refused frames',
   'refused deltas',
+  'refused claims',
   'lost messages',
   'repeated messages',
   'overtaken messages',

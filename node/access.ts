@@ -11,6 +11,7 @@ import { isLoopback } from '#client/redirect.ts';
 import { CLAIM_KIND } from '#domain/claim-kind.ts';
 import { resolveStored } from '#mesh/claims/claim-view.ts';
 import type { ClaimsDriver } from '#mesh/claims/driver.ts';
+import type { Grants } from '#mesh/claims/granted.ts';
 import type { Roster } from '#mesh/membership/roster.ts';
 import type { Clock } from '#runtime/clock.ts';
 import type { Log } from '#runtime/log.ts';
@@ -21,7 +22,9 @@ export type AccessDeps = {
   /** Owns what is opened here. */
   readonly stack: AsyncDisposableStack;
   readonly metadata: Pick<Metadata, 'views' | 'claims'>;
-  readonly claims: Pick<ClaimsDriver, 'write' | 'onChanged'>;
+  readonly claims: Pick<ClaimsDriver, 'write'>;
+  /** Reports the keys of views that changed, by this region or another one, after they did. */
+  readonly onChanged: ClaimsDriver['onChanged'];
   readonly roster: Roster;
   readonly clock: Clock;
   readonly random: Random;
@@ -39,9 +42,8 @@ export type Access = { readonly gate: Gate; readonly accounts: AccountEditor };
 
 /** @throws TypeError when the signing key's file is damaged; the system's error when it cannot be read or written. */
 export async function openAccess(deps: AccessDeps, config: AccessConfig): Promise<Access> {
-  const { stack, metadata, claims, roster, clock, random, log } = deps;
+  const { stack, metadata, claims, onChanged, roster, clock, random, log } = deps;
   const { self, meshId } = roster;
-  const onChanged = (listener: Parameters<ClaimsDriver['onChanged']>[0]) => claims.onChanged(listener);
   const key = await openSigningKey({ clock, random, log }, { folder: config.folder, region: self.number });
   const keys = stack.use(
     new KeyBook({
@@ -52,11 +54,12 @@ export async function openAccess(deps: AccessDeps, config: AccessConfig): Promis
       },
     }),
   );
-  keys.announce(key);
+  // What no other region would take need not be announced; at home its tokens count anyhow.
+  if (roster.grants.of(self.number)?.signsTokens !== false) keys.announce(key);
   const book = stack.use(
     new AccountBook({
       ...{ views: metadata.views, onChanged, clock, log },
-      rivals: (name) => rivalsOf(metadata.claims, name),
+      rivals: (name) => rivalsOf({ claims: metadata.claims, grants: roster.grants }, name),
     }),
   );
   const hasher = new SecretHasher();
@@ -68,7 +71,10 @@ export async function openAccess(deps: AccessDeps, config: AccessConfig): Promis
       },
     },
   });
-  const tokens = new Tokens({ key, keys, clock, random }, { meshId, region: self.name });
+  const tokens = new Tokens(
+    { key, keys, grantOf: (region) => roster.grants.of(region), clock, random },
+    { meshId, region: self.name },
+  );
   const signIn = new SignIn({ accounts: book, hasher, clock, random, log });
   const gate = new Gate(
     { accounts: book, signIn, tokens, clock },
@@ -84,7 +90,11 @@ function isOnThisMachine(host: string): boolean {
   return host === '::1' || isLoopback(host);
 }
 
-async function rivalsOf(claims: Metadata['claims'], name: string): Promise<readonly Uint8Array[]> {
-  const [stored] = await claims.ofKeys([{ kind: CLAIM_KIND.account, repository: '', name }]);
-  return resolveStored(stored?.claims ?? []).losers.map((claim) => claim.value);
+async function rivalsOf(
+  { claims, grants }: { readonly claims: Metadata['claims']; readonly grants: Grants },
+  name: string,
+): Promise<readonly Uint8Array[]> {
+  const key = { kind: CLAIM_KIND.account, repository: '', name };
+  const [stored] = await claims.ofKeys([key]);
+  return resolveStored(stored?.claims ?? [], key, grants).losers.map((claim) => claim.value);
 }

@@ -22,12 +22,15 @@ import {
 import type { RequestContext } from '#domain/request-context.ts';
 import type { Change, ChangeLog, ChangePage, ChangeQuery } from '#http/views.ts';
 import { type Claim, decodeClaim } from '#mesh/claims/claim-codec.ts';
+import { type Grants, isGranted } from '#mesh/claims/granted.ts';
 import { compileSelection } from '#policies/select.ts';
 import type { ClaimRows } from '#storage/metadata.ts';
 
 export type ClaimLogDeps = {
   readonly claims: Pick<ClaimRows, 'origin' | 'cursors' | 'range'>;
   readonly nameOf: (region: number) => string;
+  /** Absent: no region is limited. */
+  readonly grants?: Grants;
 };
 
 /** Sequence numbers that are read at once; few, as small manifests are read along with their claims. */
@@ -52,7 +55,7 @@ export class ClaimLog implements ChangeLog {
     const positions = query.cursor === undefined ? await this.#heads() : parseCursor(query.cursor);
     const budget = { windows: WINDOWS_MAX };
     const origins = positions.map((position) => new Backwards(this.#deps.claims, position, budget));
-    const isWanted = filterOf(query);
+    const isWanted = filterOf(query, this.#deps.grants);
     const changes: Change[] = [];
     while (changes.length < query.limit) {
       context.signal.throwIfAborted();
@@ -91,6 +94,7 @@ export class ClaimLog implements ChangeLog {
       name,
       digest: (isTag ? digestFromBytes(value) : undefined) ?? '',
       version: versionText(region as RegionName, dot),
+      refused: !isGranted(claim, this.#deps.grants),
     };
   }
 }
@@ -162,11 +166,15 @@ function latestOf(origins: readonly Backwards[]): Backwards | undefined {
     }, undefined);
 }
 
-function filterOf({ repository, who }: ChangeQuery): (claim: Claim) => boolean {
+function filterOf(
+  { repository, who, refused }: ChangeQuery,
+  grants: Grants | undefined,
+): (claim: Claim) => boolean {
   const selects =
     repository === undefined ? undefined : compileSelection({ repositories: [repository] }).repository;
   return (claim) =>
     (who === undefined || claim.principal === who) &&
+    (refused !== true || !isGranted(claim, grants)) &&
     (selects === undefined || (claim.repository !== '' && selects(claim.repository)));
 }
 

@@ -8,7 +8,9 @@ import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
 import { parseRegionName, parseRegionNumber, type RegionName, type RegionNumber } from '#domain/region.ts';
+import { type GrantText, REGION_ROLES, type RegionRole, tokenScopeFault } from '#mesh/membership/grant.ts';
 import type { SecretSource } from '#policies/model.ts';
+import { patternFault } from '#policies/select.ts';
 import type { LogLevel } from '#runtime/log.ts';
 import { parseConfigDocument } from './config-document.ts';
 
@@ -16,7 +18,7 @@ export type Address = { readonly host: string; readonly port: number };
 
 export type NodeConfig = {
   readonly meshId: string;
-  readonly region: { readonly name: RegionName; readonly number: RegionNumber };
+  readonly region: RegionEntry;
   /** The region's own folder; no other process may use it. */
   readonly data: string;
   readonly registry: Address;
@@ -28,6 +30,13 @@ export type NodeConfig = {
   /** PEM files. */
   readonly tls: { readonly authority: string; readonly certificate: string; readonly key: string };
   readonly peers: readonly PeerConfig[];
+  /** Regions that have left the mesh; what they wrote stays, as far as they were granted it. */
+  readonly former: readonly RegionEntry[];
+  /** Certificates by which clients reach the registry and the management API. Absent: plain HTTP. */
+  readonly https: {
+    readonly registry?: CertificateFiles | undefined;
+    readonly management?: CertificateFiles | undefined;
+  };
   /** Serve the registry and the management API without TLS on an address that others may reach. */
   readonly insecurePlainHttp: boolean;
   readonly gc: GarbageConfig;
@@ -35,6 +44,19 @@ export type NodeConfig = {
   readonly observe: 'mesh' | 'local';
   readonly log: LogLevel;
 };
+
+/** A region as the roster has it. */
+export type RegionEntry = {
+  readonly name: RegionName;
+  readonly number: RegionNumber;
+  /** Default `core`. */
+  readonly role: RegionRole;
+  /** Default: everything for a core region, nothing for an edge. */
+  readonly grant?: GrantText | undefined;
+};
+
+/** PEM files; the certificate's has the chain behind it. Read again when they change. */
+export type CertificateFiles = { readonly certificate: string; readonly key: string };
 
 /** When and what garbage collection removes. */
 export type GarbageConfig = {
@@ -48,15 +70,13 @@ export type GarbageConfig = {
 };
 
 /** How this node reaches another region. */
-export type PeerConfig = {
-  readonly name: RegionName;
-  readonly number: RegionNumber;
+export type PeerConfig = RegionEntry & {
   readonly mesh: Address;
   readonly peer: Address;
 };
 
 export type MeshConfig = {
-  readonly regions: readonly RegionName[];
+  readonly regions: readonly Omit<RegionEntry, 'number'>[];
   readonly links: readonly LinkConfig[];
 };
 
@@ -81,6 +101,23 @@ const address = z
 const LOOPBACK = /^(?:127(?:\.\d{1,3}){3}|::1|localhost)$/;
 const apiVersion = z.literal('fairway/v1');
 
+const faultless = (fault: (text: string) => string | undefined) =>
+  z.string().superRefine((text, context) => {
+    const message = fault(text);
+    if (message !== undefined) context.addIssue({ code: 'custom', message });
+  });
+const role = z.enum(REGION_ROLES).default('core');
+/** What is left out of a grant is not granted. */
+const grant = z
+  .strictObject({
+    repositories: z.array(faultless((text) => patternFault(text, 'repository'))).default([]),
+    policies: z.boolean().default(false),
+    accounts: z.boolean().default(false),
+    tokens: z.array(faultless(tokenScopeFault)).default([]),
+  })
+  .optional();
+const certificateFiles = z.strictObject({ certificate: z.string().min(1), key: z.string().min(1) });
+
 /** Longer timers than this do not exist. */
 const TIMER_MS_MAX = 2_147_483_647;
 const garbageSchema = z.strictObject({
@@ -95,10 +132,18 @@ const nodeSchema = z.strictObject({
   spec: z.strictObject({
     meshId: z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'expected up to 63 of a-z, 0-9 and "-"'),
     number,
+    role,
+    grant,
     data: z.string().min(1),
     listen: z.strictObject({ registry: address, management: address, mesh: address, peer: address }),
     tls: z.strictObject({ authority: z.string(), certificate: z.string(), key: z.string() }),
-    peers: z.array(z.strictObject({ name: region, number, mesh: address, peer: address })).default([]),
+    peers: z
+      .array(z.strictObject({ name: region, number, role, grant, mesh: address, peer: address }))
+      .default([]),
+    former: z.array(z.strictObject({ name: region, number, role, grant })).default([]),
+    https: z
+      .strictObject({ registry: certificateFiles.optional(), management: certificateFiles.optional() })
+      .prefault({}),
     insecurePlainHttp: z.boolean().default(false),
     gc: garbageSchema.prefault({}),
     observe: z.enum(['mesh', 'local']).default('mesh'),
@@ -112,7 +157,7 @@ const meshSchema = z.strictObject({
   metadata: z.strictObject({ name: z.string() }),
   spec: z.strictObject({
     regions: z
-      .array(z.strictObject({ name: region }))
+      .array(z.strictObject({ name: region, role, grant }))
       .min(1)
       .max(99),
     links: z
@@ -135,17 +180,20 @@ export function readNodeConfig(file: string): NodeConfig {
   const { metadata, spec } = parseConfigDocument(readConfigFile(file), file, nodeSchema);
   for (const port of ['registry', 'management'] as const) {
     const { host } = spec.listen[port];
-    if (spec.insecurePlainHttp || LOOPBACK.test(host)) continue;
+    if (spec.insecurePlainHttp || spec.https[port] !== undefined || LOOPBACK.test(host)) continue;
     throw new Error(
-      `${file}: spec.listen.${port} is ${host}, which others may reach, and this version speaks plain HTTP there: ` +
-        'listen on 127.0.0.1 behind a proxy with TLS, or say spec.insecurePlainHttp: true',
+      `${file}: spec.listen.${port} is ${host}, which others may reach, and it would speak plain HTTP there: name ` +
+        `certificate and key in spec.https.${port}, listen on 127.0.0.1 behind a proxy with TLS, or say ` +
+        'spec.insecurePlainHttp: true',
     );
   }
   const folder = dirname(resolve(file));
   const inFolder = (path: string) => resolve(folder, path);
+  const filesInFolder = (files: CertificateFiles | undefined) =>
+    files && { certificate: inFolder(files.certificate), key: inFolder(files.key) };
   return {
     meshId: spec.meshId,
-    region: { name: metadata.name, number: spec.number },
+    region: { name: metadata.name, number: spec.number, role: spec.role, grant: spec.grant },
     data: inFolder(spec.data),
     ...spec.listen,
     tls: {
@@ -154,6 +202,11 @@ export function readNodeConfig(file: string): NodeConfig {
       key: inFolder(spec.tls.key),
     },
     peers: spec.peers,
+    former: spec.former,
+    https: {
+      registry: filesInFolder(spec.https.registry),
+      management: filesInFolder(spec.https.management),
+    },
     insecurePlainHttp: spec.insecurePlainHttp,
     gc: spec.gc,
     observe: spec.observe,
@@ -164,15 +217,15 @@ export function readNodeConfig(file: string): NodeConfig {
 /** @throws PolicyProblems; Error when the file cannot be read, or a link names no region of the file. */
 export function readMeshConfig(file: string): MeshConfig {
   const { spec } = parseConfigDocument(readConfigFile(file), file, meshSchema);
-  const regions = spec.regions.map((entry) => entry.name);
-  const twice = regions.find((name, position) => regions.indexOf(name) !== position);
+  const names = spec.regions.map((entry) => entry.name);
+  const twice = names.find((name, position) => names.indexOf(name) !== position);
   if (twice !== undefined) throw new Error(`${file}: region ${twice} is listed twice`);
   for (const { between } of spec.links) {
-    const unknown = between.find((name) => !regions.includes(name));
+    const unknown = between.find((name) => !names.includes(name));
     if (unknown !== undefined)
       throw new Error(`${file}: a link names ${unknown}, which is no region of this file`);
   }
-  return { regions, links: spec.links };
+  return { regions: spec.regions, links: spec.links };
 }
 
 function readConfigFile(file: string): string {

@@ -7,7 +7,10 @@ import { Fill } from '#content/fill.ts';
 import { ManifestFetch } from '#content/manifest-fetch.ts';
 import { ContentReader } from '#content/reader.ts';
 import { ContentWriter } from '#content/writer.ts';
-import type { RegionName } from '#domain/region.ts';
+import { CLAIM_KIND } from '#domain/claim-kind.ts';
+import type { RepositoryName } from '#domain/name.ts';
+import type { RegionName, RegionNumber } from '#domain/region.ts';
+import { isAskedFor } from '#mesh/claims/granted.ts';
 import type { MeshId, Roster } from '#mesh/membership/roster.ts';
 import { LocateOracle } from '#mesh/routing/locate-oracle.ts';
 import { PeerSources } from '#mesh/routing/peer-sources.ts';
@@ -87,7 +90,12 @@ export function openContent(deps: ContentDeps, config: ContentConfig): Content {
       ),
     ]),
   );
-  const sources = joinSources(new PeerSources({ peers, links: () => transport.links(), views }), proxy);
+  const mayServe = (from: RegionNumber, repository: RepositoryName) =>
+    isAskedFor(from, { kind: CLAIM_KIND.tag, repository, name: '' }, roster.grants);
+  const sources = joinSources(
+    new PeerSources({ peers, links: () => transport.links(), views, mayServe }),
+    proxy,
+  );
   const oracle = joinOracles(
     new LocateOracle({ roster, transport, claims: metadata.claims, clock, log, metrics }),
     proxy,

@@ -8,6 +8,8 @@ import { join } from 'node:path';
 import { openAdminToken } from '#access/admin-token.ts';
 import { messageOf } from '#domain/errors.ts';
 import { mintEpoch } from '#domain/region.ts';
+import { Certificates } from '#http/certificates.ts';
+import type { ServerTls } from '#http/listener.ts';
 import { openManagementServer } from '#http/management-server.ts';
 import { openPeerServer } from '#http/peer-server.ts';
 import { openRegistryServer } from '#http/registry-server.ts';
@@ -16,6 +18,7 @@ import { DEFAULT_CLAIMS_CONFIG } from '#mesh/claims/core-state.ts';
 import { ClaimsDriver } from '#mesh/claims/driver.ts';
 import { judgeMark } from '#mesh/claims/mark-verdict.ts';
 import { ConflictBook } from '#mesh/conflicts/conflict-book.ts';
+import { Origination } from '#mesh/membership/origination.ts';
 import { Roster } from '#mesh/membership/roster.ts';
 import { PolicyBook } from '#mesh/replication/policy-book.ts';
 import { startReplication } from '#mesh/replication/replication.ts';
@@ -37,6 +40,7 @@ import { openAccess } from './access.ts';
 import { ClaimLog } from './change-log.ts';
 import { type Address, type NodeConfig, resolveSecret } from './config.ts';
 import { openContent } from './content.ts';
+import { applyGrants } from './grants.ts';
 import { indexStatus } from './index-status.ts';
 import { useEveryMs } from './lifecycle/collection.ts';
 import { GarbageCollector } from './lifecycle/garbage-collector.ts';
@@ -62,7 +66,8 @@ export async function startNode(
   const roster = new Roster({
     meshId: config.meshId,
     self: region.name,
-    regions: [region, ...peers].map(({ name, number }) => ({ name, number, role: 'core' })),
+    regions: [region, ...peers],
+    former: config.former,
   });
 
   stack.use(await lockFolder(config.data));
@@ -75,6 +80,7 @@ export async function startNode(
     await openSqliteMetadata({ path, region: region.number, epochForNewDatabase }, { log }),
   );
   const verdict = judgeMark(mark.mark, await mark.start(randomId(random)));
+  await applyGrants({ claims: metadata.claims, roster, clock, random, log }, config.data);
 
   const transport = stack.use(
     new GrpcTransport(
@@ -94,6 +100,7 @@ export async function startNode(
         ...{ claims: metadata.claims, manifests: metadata.manifests, transport, clock, log, metrics },
         mintEpoch: () => mintEpoch(clock.nowMs(), Math.floor(random.fraction() * 0x10000)),
         nameOf: (number) => roster.nameOf(number),
+        grants: roster.grants,
       },
       {
         ...DEFAULT_CLAIMS_CONFIG,
@@ -104,14 +111,15 @@ export async function startNode(
     ),
   );
   await mark.confirm();
+  const origination = new Origination(claims, roster);
   const onChanged = (listener: Parameters<ClaimsDriver['onChanged']>[0]) => claims.onChanged(listener);
   const policies = stack.use(
-    await PolicyBook.open({ views: metadata.views, claims, roster, onChanged, clock, log }),
+    await PolicyBook.open({ views: metadata.views, claims: origination, roster, onChanged, clock, log }),
   );
   const observer = new TagObserver({ roster, transport, clock, log, metrics }, { observe: config.observe });
-  const claimWriter = new ObservingWriter({ claims, observer });
+  const claimWriter = new ObservingWriter({ claims: origination, observer });
   const conflicts = new ConflictBook({
-    ...{ views: metadata.views, rows: metadata.claims, claims, observer, roster, log, metrics },
+    ...{ views: metadata.views, rows: metadata.claims, claims: origination, observer, roster, log, metrics },
   });
   const content = openContent(
     {
@@ -124,7 +132,7 @@ export async function startNode(
     },
   );
   const access = await openAccess(
-    { stack, metadata, claims, roster, clock, random, log },
+    { stack, metadata, claims: origination, onChanged, roster, clock, random, log },
     { folder: config.data, registryHost: config.registry.host },
   );
   const holdings = new Holdings({
@@ -157,6 +165,11 @@ export async function startNode(
     ready: () => (phase === 'serving' ? [] : [`the node is ${phase}`]),
   };
   const servers = { clock, random, log, metrics, health };
+  const certificates = stack.use(new Certificates({ clock, log, metrics }));
+  const https = {
+    registry: await certificates.open('registry', config.https.registry),
+    management: await certificates.open('management', config.https.management),
+  };
   const mesh = new MeshStatusView(
     {
       ...{ roster, holdings, views: metadata.views, manifests: metadata.manifests, blobs: metadata.blobs },
@@ -204,9 +217,12 @@ export async function startNode(
             adminToken,
           },
           garbage,
-          changes: new ClaimLog({ claims: metadata.claims, nameOf: (number) => roster.nameOf(number) }),
+          changes: new ClaimLog({
+            ...{ claims: metadata.claims, grants: roster.grants },
+            nameOf: (number) => roster.nameOf(number),
+          }),
         },
-        config.management,
+        { ...config.management, ...withTls(https.management) },
       ),
     ),
   );
@@ -214,10 +230,10 @@ export async function startNode(
     await listening('registry', config.registry, () =>
       openRegistryServer(
         {
-          ...{ ...servers, gate: access.gate, reader: content.reader, writer: content.writer },
+          ...{ ...servers, gate: access.gate, reader: content.reader, writer: content.writer, origination },
           ...{ views: metadata.views, manifests: metadata.manifests, cachedTags: metadata.cachedTags },
         },
-        { ...config.registry, region: region.name },
+        { ...config.registry, ...withTls(https.registry), region: region.name },
       ),
     ),
   );
@@ -240,6 +256,10 @@ function readTls(config: NodeConfig) {
   };
   const { authority, certificate, key } = config.tls;
   return { authorityPem: read(authority), certificatePem: read(certificate), keyPem: read(key) };
+}
+
+function withTls(tls: ServerTls | undefined): { readonly tls?: ServerTls } {
+  return tls === undefined ? {} : { tls };
 }
 
 async function listening<Server>(

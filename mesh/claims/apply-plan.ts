@@ -8,6 +8,7 @@ import type { ClaimBatch, ClaimKey, ForeignClaim, StoredKey, ViewWrite } from '#
 import { type Claim, decodeClaim } from './claim-codec.ts';
 import { type KeyResolution, resolveKey } from './claim-view.ts';
 import type { CheckedClaim } from './delta-check.ts';
+import { type Grants, granted, isGranted } from './granted.ts';
 import { keyText } from './key-text.ts';
 
 export type AppliedKeys = {
@@ -20,18 +21,22 @@ export type AppliedKeys = {
   readonly conflicts: readonly ClaimKey[];
   /** Keys that were in conflict, and are not any more. */
   readonly closed: readonly ClaimKey[];
+  /** Keys of claims that are stored and do not count. */
+  readonly refused: readonly ClaimKey[];
 };
 
 /** `claims`: at most one a key, all of one origin; `stored`: each of those keys once. */
 export function planApply(
   claims: ReadonlyMap<string, CheckedClaim>,
   stored: readonly StoredKey[],
+  grants?: Grants,
 ): AppliedKeys {
   const foreign: ForeignClaim[] = [];
   const views: ViewWrite[] = [];
   const manifests: ClaimBatch['manifests'][number][] = [];
   const conflicts: ClaimKey[] = [];
   const closed: ClaimKey[] = [];
+  const refused: ClaimKey[] = [];
   for (const { key, claims: known } of stored) {
     const received = claims.get(keyText(key));
     if (received === undefined) continue;
@@ -39,14 +44,26 @@ export function planApply(
     const after = replaced(before, received.claim);
     if (after === undefined) continue;
     foreign.push({ key, dot: received.claim.dot, bytes: received.bytes });
+    if (!isGranted(received.claim, grants)) {
+      refused.push(key);
+      continue;
+    }
     if (received.manifest !== undefined) manifests.push(received.manifest);
-    const [was, is] = [resolveKey(before), resolveKey(after)];
+    const [was, is] = [resolveKey(granted(before, grants)), resolveKey(granted(after, grants))];
     if (!isSameView(was, is)) views.push(viewOf(key, is));
     if (is.conflict && !was.conflict) conflicts.push(key);
     if (was.conflict && !is.conflict) closed.push(key);
   }
   const changed = views.map(({ kind, repository, name }) => ({ kind, repository, name }));
-  return { foreign, views, manifests, changed, conflicts, closed };
+  return { foreign, views, manifests, changed, conflicts, closed, refused };
+}
+
+/** The view of all that is stored of a key. Where no claim of it counts, nothing is live, under the newest dot. */
+export function viewOfKey({ key, claims }: StoredKey, grants?: Grants): ViewWrite {
+  const decoded = claims.map(decodeClaim);
+  const resolution = resolveKey(granted(decoded, grants));
+  if (resolution.winner !== undefined) return viewOf(key, resolution);
+  return viewOf(key, { ...resolveKey(decoded), live: false, conflict: false });
 }
 
 /** The origin's former claim of the key gives way; `undefined` when what is stored is as new. */

@@ -16,6 +16,7 @@ import { type AppliedKeys, planApply } from './apply-plan.ts';
 import { claimKeyOf } from './claim-codec.ts';
 import { CEILING_UNKNOWN, type CoreState, noteHead, type OriginState } from './core-state.ts';
 import { type CheckedClaim, checkDelta, DELTA_CLAIMS_MAX, sizeOfStored } from './delta-check.ts';
+import { mayTellOf } from './granted.ts';
 import { keyText, originText } from './key-text.ts';
 import type { KeyTurns } from './key-turns.ts';
 import type { DeltaMessage } from './message.ts';
@@ -69,6 +70,10 @@ export class Apply {
 
   received(source: RegionNumber, delta: DeltaMessage): void {
     if (originText(delta) === originText(this.#state.own)) return;
+    if (!mayTellOf(source, delta, this.#state.grants)) {
+      this.#refuse(source, 'an edge region passes on nothing of others');
+      return;
+    }
     const check = checkDelta(delta);
     if ('refused' in check) {
       this.#refuse(source, check.refused);
@@ -147,7 +152,7 @@ export class Apply {
   }
 
   #commit(job: Job, stored: readonly StoredKey[]): void {
-    const applied = planApply(job.claims, stored);
+    const applied = planApply(job.claims, stored, this.#state.grants);
     const cursor = this.#cursorAfter(job);
     this.#state.commit(
       {
@@ -185,6 +190,11 @@ export class Apply {
     }
     for (const key of applied.closed) {
       this.#state.emit({ output: 'event', event: { event: 'conflict-closed', key } });
+    }
+    const [refused] = applied.refused;
+    if (refused !== undefined) {
+      const [{ region }, count] = [origin, applied.refused.length];
+      this.#state.emit({ output: 'event', event: { event: 'refused-claims', region, count, key: refused } });
     }
     this.#confirm(job);
     job.done();

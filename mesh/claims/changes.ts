@@ -20,6 +20,7 @@ import { encodeManifestSummary, summarizeManifest } from '#domain/manifest-summa
 import type { ClaimBatch, ClaimKey, OwnClaim, StoredKey, ViewWrite } from '#storage/metadata.ts';
 import { type Claim, type ClaimState, claimKeyOf, decodeClaim, encodeClaim } from './claim-codec.ts';
 import { resolveKey } from './claim-view.ts';
+import { type Grants, granted, isGranted } from './granted.ts';
 import { keyText, originText } from './key-text.ts';
 
 export type WritePlan = {
@@ -38,6 +39,7 @@ export type WriteRequest = {
   /** Region and epoch of new claims. */
   readonly origin: Pick<Dot, 'region' | 'epoch'>;
   readonly nowMs: number;
+  readonly grants?: Grants | undefined;
 };
 
 /**
@@ -46,8 +48,9 @@ export type WriteRequest = {
  * when what a change replaces is not what is there.
  */
 export function planWrite(request: WriteRequest, stored: readonly StoredKey[]): WritePlan {
+  const { grants } = request;
   const seen = seenByKey(request);
-  const keys = new Map(stored.map((read) => [keyText(read.key), foundKey(read, seen)]));
+  const keys = new Map(stored.map((read) => [keyText(read.key), foundKey(read, seen, grants)]));
   const own: OwnClaim[] = [];
   const views = new Map<string, ViewWrite>();
   const closed: ClaimKey[] = [];
@@ -111,8 +114,11 @@ type FoundKey = {
   readonly context: readonly Dot[];
 };
 
-function foundKey(read: StoredKey, seen: ReadonlyMap<string, SeenKey>): FoundKey {
-  const stored = read.claims.map(decodeClaim);
+/** Of claims that do not count the new one covers what they are, but repeats nothing of what they say. */
+function foundKey(read: StoredKey, seen: ReadonlyMap<string, SeenKey>, grants?: Grants): FoundKey {
+  const decoded = read.claims.map(decodeClaim);
+  const stored = granted(decoded, grants);
+  const refused = decoded.filter((claim) => !isGranted(claim, grants)).map((claim) => claim.dot);
   const { claims = [], dots = [] } = seen.get(keyText(read.key)) ?? {};
   const here = resolveKey(stored);
   const { live, winner } = resolveKey([...stored, ...claims]);
@@ -120,7 +126,7 @@ function foundKey(read: StoredKey, seen: ReadonlyMap<string, SeenKey>): FoundKey
     live: live || here.live,
     dot: winner?.dot,
     conflict: here.conflict,
-    context: newestOf([...dotsOf(stored), ...dots]),
+    context: newestOf([...dotsOf(stored), ...refused, ...dots]),
   };
 }
 
@@ -130,9 +136,9 @@ type SeenKey = { readonly claims: readonly Claim[]; readonly dots: readonly Dot[
  * What others answered. Of our own origin nothing is taken from them: what is stored here is newer, and where it is
  * not, this region has lost writes, and a context that names them would make the new claim malformed.
  */
-function seenByKey({ seen, origin }: WriteRequest): ReadonlyMap<string, SeenKey> {
+function seenByKey({ seen, origin, grants }: WriteRequest): ReadonlyMap<string, SeenKey> {
   const isOurs = (dot: Dot) => originText(dot) === originText(origin);
-  const decoded = seen.map(decodeClaim).filter((claim) => !isOurs(claim.dot));
+  const decoded = granted(seen.map(decodeClaim), grants).filter((claim) => !isOurs(claim.dot));
   const byKey = Map.groupBy(decoded, (claim) => keyText(claimKeyOf(claim)));
   return new Map(
     [...byKey].map(([key, claims]) => [key, { claims, dots: dotsOf(claims).filter((dot) => !isOurs(dot)) }]),

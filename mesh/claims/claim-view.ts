@@ -12,6 +12,7 @@ import type { Dot } from '#domain/dot.ts';
 import { compareHybridTimes } from '#domain/hybrid-time.ts';
 import type { ClaimKey } from '#storage/metadata.ts';
 import { type Claim, ClaimFormatError, decodeClaim } from './claim-codec.ts';
+import { type Grants, granted } from './granted.ts';
 import { originText } from './key-text.ts';
 
 export type KeyResolution = {
@@ -41,16 +42,17 @@ export function resolveKey(claims: readonly Claim[]): KeyResolution {
 }
 
 /**
- * As `resolveKey`, of encoded claims: stored ones, and those that other regions answered to a Locate.
+ * As `resolveKey`, of encoded claims: stored ones, and those that other regions answered to a Locate. Of regions with
+ * a grant only what it allows counts.
  * @throws ClaimFormatError when one is malformed or, if a key is given, belongs to another key. It is not skipped,
  * as what is missing from the set could make a live key look absent.
  */
-export function resolveStored(stored: readonly Uint8Array[], key?: ClaimKey): KeyResolution {
+export function resolveStored(stored: readonly Uint8Array[], key?: ClaimKey, grants?: Grants): KeyResolution {
   const claims = stored.map(decodeClaim);
   if (key !== undefined && !claims.every((claim) => isOfKey(claim, key))) {
     throw new ClaimFormatError(`a claim is not of the key ${key.repository} ${key.name}`);
   }
-  return resolveKey(withoutCopies(claims));
+  return resolveKey(granted(withoutCopies(claims), grants));
 }
 
 /** Ascending by (hybrid time, region, epoch, sequence). */

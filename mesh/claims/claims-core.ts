@@ -13,6 +13,7 @@ import { CEILING_UNKNOWN, type ClaimsConfig, CoreState, noteHead, ORIGINS_MAX } 
 import { type CoreStatus, coreStatus } from './core-status.ts';
 import { Epochs } from './epochs.ts';
 import { type Follower, Followers } from './followers.ts';
+import { believed, mayTellOf } from './granted.ts';
 import { KeyTurns } from './key-turns.ts';
 import type { Message, SummaryMessage } from './message.ts';
 import { Relays } from './relays.ts';
@@ -100,13 +101,13 @@ export class ClaimsCore {
     if (follower === undefined) return;
     switch (message.type) {
       case 'follow':
-        this.#epochs.heard(message.cursors);
+        this.#epochs.heard(believed(from, message.cursors, this.#state.grants));
         this.#followers.restart(follower, message);
         this.#summarize(from);
         this.#sending.resume(follower);
         return;
       case 'ack':
-        this.#epochs.heard(message.cursors);
+        this.#epochs.heard(believed(from, message.cursors, this.#state.grants));
         for (const cursor of message.cursors) this.#followers.confirm(follower, cursor);
         this.#sending.resume(follower);
         return;
@@ -126,9 +127,10 @@ export class ClaimsCore {
       this.#state.emit({ output: 'event', event });
       return;
     }
-    this.#epochs.heard(heads);
-    for (const head of heads) {
-      this.#followers.confirm(follower, head);
+    const told = believed(follower.region, heads, this.#state.grants);
+    this.#epochs.heard(told);
+    for (const head of heads) this.#followers.confirm(follower, head);
+    for (const head of told) {
       const origin = this.#state.origin(head);
       if (origin !== undefined && origin !== this.#state.own) noteHead(origin, head.have, this.#state.nowMs);
     }
@@ -168,6 +170,7 @@ export class ClaimsCore {
         const provesMore = canTell && confirmedSafe > origin.safe && confirmedSafe >= origin.have;
         if (
           (confirmed > origin.have || provesMore) &&
+          mayTellOf(follower.region, origin, this.#state.grants) &&
           follower.linkUp &&
           this.#state.hasPassed(follower.askedMs, retryAfterMs)
         ) {

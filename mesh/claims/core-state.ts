@@ -14,6 +14,7 @@ import type {
   StoredClaim,
   StoredKey,
 } from '#storage/metadata.ts';
+import type { Grants } from './granted.ts';
 import { originText } from './key-text.ts';
 import type { OriginCursor } from './message.ts';
 import type { Input, Output, StepStart } from './step.ts';
@@ -83,6 +84,7 @@ export class CoreState {
   readonly self: RegionNumber;
   readonly config: ClaimsConfig;
   readonly peers: readonly RegionNumber[];
+  readonly grants: Grants | undefined;
   /** Another one when an epoch begins. */
   own: OriginState;
   /** Wall clock of the running step; may go back. */
@@ -97,6 +99,7 @@ export class CoreState {
   constructor(start: StepStart, config: ClaimsConfig) {
     this.self = start.self;
     this.config = config;
+    this.grants = start.grants;
     this.peers = start.peers.filter((peer) => peer !== start.self).toSorted((a, b) => a - b);
     assert.equal(start.origin.region, start.self, 'the store belongs to another region');
     const { region, epoch, sequence } = start.origin;

@@ -21,6 +21,7 @@ import { ClaimsCore } from './claims-core.ts';
 import type { ClaimsConfig } from './core-state.ts';
 import type { CoreStatus } from './core-status.ts';
 import { RIDING_MANIFEST_BYTES_MAX } from './delta-check.ts';
+import type { Grants } from './granted.ts';
 import { EPOCH_REASONS, type MarkVerdict } from './mark-verdict.ts';
 import type { Message } from './message.ts';
 import type { ClaimEvent, Input, Output } from './step.ts';
@@ -36,6 +37,8 @@ export type ClaimsDriverDeps = {
   readonly mintEpoch: () => Epoch;
   /** The name of a region, for logs and metrics. */
   readonly nameOf: (region: RegionNumber) => string;
+  /** Absent: no region is limited. */
+  readonly grants?: Grants | undefined;
 };
 
 export type ClaimsDriverConfig = ClaimsConfig & {
@@ -81,7 +84,7 @@ export class ClaimsDriver implements ClaimWriter, AsyncDisposable {
       await deps.claims.beginEpoch({ former, epoch: deps.mintEpoch(), below: Number.MAX_SAFE_INTEGER });
     }
     const [origin, cursors] = await Promise.all([deps.claims.origin(), deps.claims.cursors()]);
-    const core = new ClaimsCore({ self, peers, origin, cursors }, coreConfig);
+    const core = new ClaimsCore({ self, peers, origin, cursors, grants: deps.grants }, coreConfig);
     const driver = new ClaimsDriver(deps, core);
     if (begins !== undefined) driver.#report({ event: 'epoch-begun', reason: begins });
     return driver;
@@ -131,7 +134,7 @@ export class ClaimsDriver implements ClaimWriter, AsyncDisposable {
     const key = { kind, repository, name };
     const [stored] = await this.#deps.claims.ofKeys([key]);
     const claims = stored?.claims ?? [];
-    const digest = manifestOf(key, resolveStored(claims));
+    const digest = manifestOf(key, resolveStored(claims, key, this.#deps.grants));
     const manifest = digest === undefined ? undefined : await this.#deps.manifests.find(digest);
     if (manifest === undefined || manifest.bytes.length > RIDING_MANIFEST_BYTES_MAX) return { claims };
     return { claims, manifest: { mediaType: manifest.mediaType, bytes: manifest.bytes } };
@@ -241,6 +244,11 @@ export class ClaimsDriver implements ClaimWriter, AsyncDisposable {
       case 'refused-delta':
         log.warn('delta refused', { peer: nameOf(event.from), reason: event.reason });
         return;
+      case 'refused-claims': {
+        const { region, count, key } = event;
+        log.warn('claims refused', { region: nameOf(region), count, ...fieldsOfKey(key) });
+        return;
+      }
       case 'gap':
         log.debug('gap found', { peer: nameOf(event.from), region: nameOf(event.region) });
         return;
@@ -265,6 +273,8 @@ function manifestOf(key: ClaimKey, { live, winner }: KeyResolution) {
 class ClaimsMetrics {
   readonly #events: Counter<'event'>;
   readonly #epochs: Counter<'reason'>;
+  readonly #refused: Counter<'region'>;
+  readonly #nameOf: ClaimsDriverDeps['nameOf'];
 
   constructor({ metrics, nameOf }: ClaimsDriverDeps, status: () => CoreStatus) {
     const registers = [metrics];
@@ -278,6 +288,13 @@ class ClaimsMetrics {
       name: 'fairway_epochs_total',
       help: 'Times that this region began another history, by what showed that its state may be an older one.',
       labelNames: ['reason'],
+      registers,
+    });
+    this.#nameOf = nameOf;
+    this.#refused = new Counter({
+      name: 'fairway_claims_refused_total',
+      help: 'Claims that a region made outside of its grant: stored here, and shown nowhere.',
+      labelNames: ['region'],
       registers,
     });
     for (const reason of EPOCH_REASONS) this.#epochs.inc({ reason }, 0);
@@ -310,6 +327,8 @@ class ClaimsMetrics {
 
   count(event: ClaimEvent): void {
     if (event.event === 'epoch-begun') this.#epochs.inc({ reason: event.reason });
-    else this.#events.inc({ event: event.event });
+    else if (event.event === 'refused-claims') {
+      this.#refused.inc({ region: this.#nameOf(event.region) }, event.count);
+    } else this.#events.inc({ event: event.event });
   }
 }

@@ -10,6 +10,7 @@
 import type { RegionNumber } from '#domain/region.ts';
 import type { CoreState, OriginState } from './core-state.ts';
 import { type Follower, type Followers, forgetSent, type Stream } from './followers.ts';
+import { mayTellOf } from './granted.ts';
 
 /** 2^32 divided by the golden ratio: neighbouring numbers end far apart. */
 const MIXING_FACTOR = 0x9e3779b1;
@@ -43,7 +44,8 @@ export class Relays {
     if (!this.#state.hasPassed(stream.stalledSinceMs, waitMs)) return;
     // What was told about exactness may have been lost, and nothing else would bring it again.
     stream.exactSent = 0;
-    if (isOwn || stream.relaying) return;
+    const isTaken = mayTellOf(this.#state.self, origin, this.#state.grants);
+    if (isOwn || stream.relaying || !isTaken) return;
     forgetSent(stream);
     stream.relaying = true;
   }
@@ -55,6 +57,7 @@ export class Relays {
     let rank = 0;
     for (const other of this.#followers.all()) {
       if (other === follower || !other.linkUp || other.region === origin.region) continue;
+      if (!mayTellOf(other.region, origin, this.#state.grants)) continue;
       const holdsMore = this.#followers.stream(other, origin).confirmed > stream.confirmed;
       if (holdsMore && place(other.region) < place(this.#state.self)) rank += 1;
     }

@@ -16,6 +16,7 @@ import type {
   StoredClaim,
   StoredKey,
 } from '#storage/metadata.ts';
+import type { Grants } from './granted.ts';
 import type { EpochReason } from './mark-verdict.ts';
 import type { Message } from './message.ts';
 
@@ -60,6 +61,13 @@ export type ClaimEvent =
   | { readonly event: 'conflict'; readonly key: ClaimKey }
   | { readonly event: 'conflict-closed'; readonly key: ClaimKey }
   | { readonly event: 'refused-delta'; readonly from: RegionNumber; readonly reason: string }
+  /** Claims outside of their region's grant were stored, and count for nothing. `key`: of one of them. */
+  | {
+      readonly event: 'refused-claims';
+      readonly region: RegionNumber;
+      readonly count: number;
+      readonly key: ClaimKey;
+    }
   | { readonly event: 'gap'; readonly from: RegionNumber; readonly region: RegionNumber }
   | { readonly event: 'epoch-begun'; readonly reason: EpochReason };
 
@@ -68,4 +76,6 @@ export type StepStart = {
   readonly peers: readonly RegionNumber[];
   readonly origin: OriginRow;
   readonly cursors: readonly CursorRow[];
+  /** Absent: no region is limited. */
+  readonly grants?: Grants | undefined;
 };

@@ -80,9 +80,9 @@ export class Writes {
     }
     let plan: WritePlan;
     const { changes, principal, seen = [] } = write.input;
-    const { own: origin, nowMs } = this.#state;
+    const { own: origin, nowMs, grants } = this.#state;
     try {
-      plan = planWrite({ changes, principal, seen, origin, nowMs }, stored);
+      plan = planWrite({ changes, principal, seen, origin, nowMs, grants }, stored);
     } catch (thrown) {
       this.#fail(write, messageOf(thrown));
       return;

@@ -10,7 +10,7 @@ import { CLAIM_KIND } from '#domain/claim-kind.ts';
 import { type Digest, digestFromBytes } from '#domain/digest.ts';
 import { RegistryError } from '#domain/errors.ts';
 import type { RepositoryName, Tag } from '#domain/name.ts';
-import type { RequestContext } from '#domain/request-context.ts';
+import { type RequestContext, requestFields } from '#domain/request-context.ts';
 import type { Claim } from '#mesh/claims/claim-codec.ts';
 import { type KeyResolution, resolveStored } from '#mesh/claims/claim-view.ts';
 import type { ClaimsDriver } from '#mesh/claims/driver.ts';
@@ -25,7 +25,7 @@ export type ConflictBookDeps = {
   readonly rows: Pick<ClaimRows, 'ofKeys'>;
   readonly claims: Pick<ClaimsDriver, 'write'>;
   readonly observer: Pick<TagObserver, 'look'>;
-  readonly roster: Pick<Roster, 'nameOf'>;
+  readonly roster: Pick<Roster, 'nameOf' | 'grants'>;
   readonly log: Log;
   readonly metrics: Registry;
 };
@@ -66,7 +66,7 @@ export class ConflictBook {
     const stored = await this.#deps.rows.ofKeys(keys);
     // One may have been resolved since its view was read.
     const conflicts = stored
-      .map(({ key, claims }) => this.#described(key, resolveStored(claims, key)))
+      .map(({ key, claims }) => this.#described(key, this.#resolved(key, claims)))
       .filter((conflict) => conflict !== undefined);
     const last = keys.length < limit ? undefined : keys.at(-1);
     if (last === undefined) return { conflicts };
@@ -76,7 +76,7 @@ export class ConflictBook {
   /** `undefined`: the tag is in no conflict that this region knows of. */
   async find({ repository, tag }: TagName) {
     const key = { kind: CLAIM_KIND.tag, repository, name: tag };
-    return this.#described(key, resolveStored(await this.#storedOf(key), key));
+    return this.#described(key, this.#resolved(key, await this.#storedOf(key)));
   }
 
   /**
@@ -84,16 +84,20 @@ export class ConflictBook {
    * @throws RegistryError (409) when `to` names none of the sides, or a region with several; UnavailableError.
    */
   async resolve({ repository, tag, to }: TagName & { readonly to: string }, context: RequestContext) {
-    const { requestId, principal, signal } = context;
+    const { requestId, trace, principal, signal } = context;
     const key = { kind: CLAIM_KIND.tag, repository, name: tag };
-    const seen = await this.#deps.observer.look([key], { requestId, signal });
-    const conflict = this.#described(key, resolveStored([...(await this.#storedOf(key)), ...seen], key));
+    const seen = await this.#deps.observer.look([key], { requestId, trace, signal });
+    const conflict = this.#described(key, this.#resolved(key, [...(await this.#storedOf(key)), ...seen]));
     if (conflict === undefined) return undefined;
     const digest = chosen(conflict.sides, to, `${repository}:${tag}`);
     const change = { change: 'set-tag', repository, tag, digest } as const;
     await this.#deps.claims.write([change], { principal, signal, seen });
-    this.#deps.log.info('conflict resolved', { requestId, repository, tag, digest });
+    this.#deps.log.info('conflict resolved', { ...requestFields(context), repository, tag, digest });
     return { repository, tag, digest };
+  }
+
+  #resolved(key: ClaimKey, claims: readonly Uint8Array[]): KeyResolution {
+    return resolveStored(claims, key, this.#deps.roster.grants);
   }
 
   async #storedOf(key: ClaimKey): Promise<readonly Uint8Array[]> {

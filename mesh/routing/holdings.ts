@@ -5,7 +5,7 @@
 import { type Digest, isDigest } from '#domain/digest.ts';
 import { messageOf } from '#domain/errors.ts';
 import type { RegionNumber } from '#domain/region.ts';
-import type { RequestContext } from '#domain/request-context.ts';
+import { asking, type RequestContext, requestFields } from '#domain/request-context.ts';
 import type { Holding, HoldingsReply, HoldingsRequest, Transport } from '#mesh/transport/transport.ts';
 import type { Log } from '#runtime/log.ts';
 import type { ManifestRows, Presence } from '#storage/metadata.ts';
@@ -62,16 +62,12 @@ export class Holdings {
   ): Promise<ReadonlyMap<string, Holding> | undefined> {
     const signal = AbortSignal.any([context.signal, AbortSignal.timeout(ANSWER_TIMEOUT_MS)]);
     try {
-      const reply = await this.#deps.transport.holdings(
-        peer,
-        { requestId: context.requestId, digests },
-        signal,
-      );
+      const reply = await this.#deps.transport.holdings(peer, { ...asking(context), digests }, signal);
       return new Map(reply.holdings.map((holding) => [holding.digest, holding]));
     } catch (thrown) {
       context.signal.throwIfAborted();
       this.#deps.log.debug('peer was silent', {
-        requestId: context.requestId,
+        ...requestFields(context),
         peer: String(peer),
         reason: messageOf(thrown),
       });

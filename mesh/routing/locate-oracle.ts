@@ -1,6 +1,6 @@
 /**
  * What a name means in the whole mesh, for a region that cannot tell alone: asks every other core region at once for
- * the claims that it holds of the key, and resolves them together with those that are here.
+ * the claims that it holds of the key, and each edge that may have written it, and resolves them together with those that are here.
  *
  * Claims are asked for and never a bare digest, so that a region that has not heard of a delete cannot bring anything
  * back. All answers are waited for, or the end of the budget: a delete known to one region must win over what the
@@ -16,9 +16,10 @@ import { algorithmOf, type Digest, digestFromBytes, digestOf } from '#domain/dig
 import { dotEquals } from '#domain/dot.ts';
 import { messageOf, UnavailableError } from '#domain/errors.ts';
 import type { RepositoryName } from '#domain/name.ts';
-import type { RequestContext } from '#domain/request-context.ts';
+import { asking, type RequestContext, requestFields } from '#domain/request-context.ts';
 import { type Claim, ClaimFormatError } from '#mesh/claims/claim-codec.ts';
 import { resolveStored } from '#mesh/claims/claim-view.ts';
+import { answered, isAskedFor } from '#mesh/claims/granted.ts';
 import type { Roster, RosterRegion } from '#mesh/membership/roster.ts';
 import type { Link, LocateReply, Transport } from '#mesh/transport/transport.ts';
 import type { Clock } from '#runtime/clock.ts';
@@ -105,14 +106,16 @@ export class LocateOracle implements TagOracle {
       this.#answers.inc({ outcome: 'refused' });
       throw new UnavailableError('too many names are being looked up in other regions');
     }
-    const peers = this.#deps.roster.peers.filter(({ role }) => role === 'core');
+    const { grants } = this.#deps.roster;
+    const peers = this.#deps.roster.peers.filter(({ number }) => isAskedFor(number, key, grants));
     const links = new Map(this.#deps.transport.links().map((link) => [link.peer, link]));
     const answers = await Promise.all(
       peers.map((peer) => this.#askPeer(peer, links.get(peer.number), { key, context })),
     );
-    const answered = answers.filter((answer) => answer !== undefined);
-    const answer = await this.#conclude(key, answered);
-    const silent = peers.filter((_peer, position) => answers[position] === undefined);
+    const given = answers.filter((answer) => answer !== undefined);
+    const answer = await this.#conclude(key, given);
+    // What an edge alone knows it has told nobody yet; without it a name counts as absent all the same.
+    const silent = peers.filter(({ role }, position) => role === 'core' && answers[position] === undefined);
     if (answer.outcome !== 'absent' || silent.length === 0) return answer;
     return { outcome: 'unknown', silent: silent.map(({ name }) => name) };
   }
@@ -132,15 +135,16 @@ export class LocateOracle implements TagOracle {
     );
     const signal = AbortSignal.any([context.signal, budget.signal]);
     try {
-      const request = { requestId: context.requestId, ...key };
-      const reply = await this.#deps.transport.locate(peer.number, request, signal);
-      return { peer, reply, winner: resolveStored(reply.claims, key).winner };
+      const request = { ...asking(context), ...key };
+      const { grants } = this.#deps.roster;
+      const said = await this.#deps.transport.locate(peer.number, request, signal);
+      const reply = { ...said, claims: answered(peer.number, said.claims, grants) };
+      return { peer, reply, winner: resolveStored(reply.claims, key, grants).winner };
     } catch (thrown) {
       context.signal.throwIfAborted();
       if (!(thrown instanceof UnavailableError || thrown instanceof ClaimFormatError)) throw thrown;
-      const { requestId } = context;
       this.#deps.log.warn('peer gave no answer to locate', {
-        requestId,
+        ...requestFields(context),
         peer: peer.name,
         reason: messageOf(thrown),
       });
@@ -152,7 +156,7 @@ export class LocateOracle implements TagOracle {
   async #conclude(key: ClaimKey, answers: readonly Answer[]): Promise<TagAnswer> {
     const [stored] = await this.#deps.claims.ofKeys([key]);
     const claims = [...(stored?.claims ?? []), ...answers.flatMap(({ reply }) => reply.claims)];
-    const { live, winner } = resolveStored(claims, key);
+    const { live, winner } = resolveStored(claims, key, this.#deps.roster.grants);
     if (!live || winner === undefined) return { outcome: 'absent' };
     const digest = digestOfKey(key, winner);
     const manifest = manifestOf(digest, answers);

@@ -25,8 +25,8 @@ export class ObservingWriter implements ClaimWriter {
   }
 
   async write(changes: readonly IndexChange[], options: WriteOptions): Promise<Dot> {
-    const { principal, signal, requestId = '' } = options;
-    const seen = await this.#deps.observer.look(tagsOf(changes), { requestId, signal });
+    const { principal, signal, requestId = '', trace } = options;
+    const seen = await this.#deps.observer.look(tagsOf(changes), { requestId, trace, signal });
     return await this.#deps.claims.write(changes, { principal, signal, seen });
   }
 }

@@ -5,6 +5,8 @@
  * a 404. In this order: the region whose claim announces the manifest; the region that last delivered something of
  * the repository; regions that announced any of its manifests; then whoever is nearest. A region to which the link is
  * down comes after all others: its HTTP address is tried only when nobody else has it, and fails fast.
+ * An edge region is asked only for repositories that it may write: what it alone says that another one holds, it may
+ * have put there itself.
  * Limits: at most 16 peers; a blob that only a seventeenth holds is not found before replication brings it nearer.
  */
 import { LRUCache } from 'lru-cache';
@@ -21,6 +23,8 @@ export type PeerSourcesDeps = {
   readonly peers: ReadonlyMap<RegionNumber, Upstream>;
   readonly links: () => readonly Link[];
   readonly views: Pick<ViewRows, 'get' | 'list'>;
+  /** Whether what this region has of a repository may be read from it. Absent: of all. */
+  readonly mayServe?: (region: RegionNumber, repository: RepositoryName) => boolean;
 };
 
 const SOURCES_MAX = 16;
@@ -56,6 +60,7 @@ export class PeerSources implements Sources {
     };
     const links = new Map(this.#deps.links().map((link) => [link.peer, link]));
     return [...this.#deps.peers]
+      .filter(([region]) => this.#deps.mayServe?.(region, repository) !== false)
       .map(([region, upstream]) => ({ region, upstream, rank: rankOf(region, links.get(region), evidence) }))
       .sort((a, b) => compareRanks(a.rank, b.rank) || a.region - b.region)
       .slice(0, SOURCES_MAX)

@@ -2,14 +2,16 @@
  * Look before you leap: what the other regions hold of a tag, asked before the tag is written. A write whose claim
  * covers what was answered prevails over it whatever the clocks say, although gossip has not brought it here yet.
  *
- * All reachable core regions are asked at once, one round trip each, and the look ends with the last answer. It never
+ * All reachable core regions, and edges that may write the tag, are asked at once, one round trip each, and the look ends with the last answer. It never
  * fails a write: whoever is silent is left out, a region whose link is down at once, any other one when its time is
  * over. What such a region holds unseen may then turn out to be in conflict with the write, as DESIGN P5 says.
  * Limits: the first 64 tags of a write are looked at; beyond 1,024 looks at a time further ones are left out.
  */
 import { messageOf, UnavailableError } from '#domain/errors.ts';
+import { asking, type RequestContext, requestFields } from '#domain/request-context.ts';
 import { ClaimFormatError } from '#mesh/claims/claim-codec.ts';
 import { resolveStored } from '#mesh/claims/claim-view.ts';
+import { answered, isAskedFor } from '#mesh/claims/granted.ts';
 import type { Roster, RosterRegion } from '#mesh/membership/roster.ts';
 import type { Link, Transport } from '#mesh/transport/transport.ts';
 import type { Clock } from '#runtime/clock.ts';
@@ -33,7 +35,7 @@ export type TagObserverConfig = {
   readonly observe?: 'mesh' | 'local';
 };
 
-export type LookContext = { readonly requestId: string; readonly signal: AbortSignal };
+export type LookContext = Pick<RequestContext, 'requestId' | 'trace' | 'signal'>;
 
 /** Long enough for a garbage collection at a peer next door; a push waits no longer for one that hangs. */
 const BUDGET_MIN_MS = 150;
@@ -79,10 +81,12 @@ export class TagObserver {
 
   async #askAll(keys: readonly ClaimKey[], context: LookContext): Promise<readonly Uint8Array[]> {
     const links = new Map(this.#deps.transport.links().map((link) => [link.peer, link]));
-    const peers = this.#deps.roster.peers.filter(({ role }) => role === 'core');
+    const { peers, grants } = this.#deps.roster;
     const answers = peers.map(async (peer) => {
+      const asked = keys.filter((key) => isAskedFor(peer.number, key, grants));
+      if (asked.length === 0) return [];
       const link = links.get(peer.number);
-      if (link?.up === true) return await this.#askPeer({ peer, link }, keys, context);
+      if (link?.up === true) return await this.#askPeer({ peer, link }, asked, context);
       this.#outcomes.inc({ outcome: 'down' });
       return [];
     });
@@ -108,20 +112,30 @@ export class TagObserver {
   }
 
   async #ask(peer: RosterRegion, key: ClaimKey, context: LookContext): Promise<readonly Uint8Array[]> {
-    const { requestId, signal } = context;
+    const { signal } = context;
     try {
-      const { claims } = await this.#deps.transport.locate(peer.number, { requestId, ...key }, signal);
+      const { claims } = await this.#deps.transport.locate(
+        peer.number,
+        { ...asking(context), ...key },
+        signal,
+      );
       // Read once here, so that what cannot be read does not fail the write.
       resolveStored(claims, key);
       this.#outcomes.inc({ outcome: 'answered' });
-      return claims;
+      return answered(peer.number, claims, this.#deps.roster.grants);
     } catch (thrown) {
       if (!signal.aborted && !(thrown instanceof UnavailableError || thrown instanceof ClaimFormatError)) {
         throw thrown;
       }
       this.#outcomes.inc({ outcome: 'silent' });
       const { name, repository } = key;
-      const fields = { requestId, peer: peer.name, repository, tag: name, reason: messageOf(thrown) };
+      const fields = {
+        ...requestFields(context),
+        peer: peer.name,
+        repository,
+        tag: name,
+        reason: messageOf(thrown),
+      };
       this.#deps.log.debug('peer gave no answer to a look', fields);
       return [];
     }

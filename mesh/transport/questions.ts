@@ -4,6 +4,7 @@
  */
 import type { DescMessage, DescMethodUnary, MessageShape } from '@bufbuild/protobuf';
 import { UnavailableError } from '#domain/errors.ts';
+import { type Trace, traceparentText } from '#domain/trace.ts';
 import { MeshService } from '#protos/fairway/mesh/v1/mesh_pb.ts';
 import type { Clock } from '#runtime/clock.ts';
 import type { RpcServer } from './grpc-glue.ts';
@@ -31,6 +32,7 @@ import {
 
 /** The request's id stands in the body, and here for whatever looks at headers on the way. */
 export const REQUEST_ID_METADATA = 'fairway-request-id';
+export const TRACE_METADATA = 'traceparent';
 
 export type QuestionsDeps = {
   readonly clock: Clock;
@@ -54,13 +56,23 @@ export class Questions {
 
   /** @throws UnavailableError without a link, at the signal's end, or when the answer is an error or garbage. */
   async locate(link: OutboundLink, request: LocateRequest, signal: AbortSignal): Promise<LocateReply> {
-    const asked = { request: toLocateRequest(request), read: fromLocateResponse, signal };
+    const asked = {
+      request: toLocateRequest(request),
+      trace: request.trace,
+      read: fromLocateResponse,
+      signal,
+    };
     return await this.#ask(link, MeshService.method.locate, asked);
   }
 
   /** @throws UnavailableError as `locate`. */
   async holdings(link: OutboundLink, request: HoldingsRequest, signal: AbortSignal): Promise<HoldingsReply> {
-    const asked = { request: toHoldingsRequest(request), read: fromHoldingsResponse, signal };
+    const asked = {
+      request: toHoldingsRequest(request),
+      trace: request.trace,
+      read: fromHoldingsResponse,
+      signal,
+    };
     return await this.#ask(link, MeshService.method.holdings, asked);
   }
 
@@ -72,11 +84,15 @@ export class Questions {
     const { client } = link;
     if (client === undefined) throw new UnavailableError(`no link to ${link.name}: ${link.link().reason}`);
     const { requestId } = asked.request;
+    const { trace } = asked;
     try {
       const response = await client.unary(method, asked.request, {
         signal: asked.signal,
         deadlineMs: this.#deps.clock.nowMs() + this.#config.requestMs,
-        metadata: requestId !== '' && isRequestId(requestId) ? { [REQUEST_ID_METADATA]: requestId } : {},
+        metadata: {
+          ...(requestId !== '' && isRequestId(requestId) ? { [REQUEST_ID_METADATA]: requestId } : {}),
+          ...(trace === undefined ? {} : { [TRACE_METADATA]: traceparentText(trace) }),
+        },
       });
       return asked.read(response);
     } catch (cause) {
@@ -92,6 +108,7 @@ export class Questions {
 
 type Asked<Request, Response, Reply> = {
   readonly request: Request;
+  readonly trace: Trace | undefined;
   readonly read: (response: Response) => Reply;
   readonly signal: AbortSignal;
 };

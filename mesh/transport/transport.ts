@@ -4,6 +4,7 @@
  */
 
 import type { RegionNumber } from '#domain/region.ts';
+import type { Trace } from '#domain/trace.ts';
 import type { Message } from '#mesh/claims/message.ts';
 
 export interface Transport extends AsyncDisposable {
@@ -28,8 +29,10 @@ export type TransportHandlers = {
 };
 
 /** "Which claims do you hold for this key?" Never a bare digest: the asker resolves them through its own view. */
-export type LocateRequest = {
-  readonly requestId: string;
+/** On whose behalf a peer is asked. */
+export type Asking = { readonly requestId: string; readonly trace?: Trace | undefined };
+
+export type LocateRequest = Asking & {
   readonly kind: number;
   readonly repository: string;
   readonly name: string;
@@ -40,7 +43,7 @@ export type LocateReply = {
   readonly manifest?: { readonly mediaType: string; readonly bytes: Uint8Array };
 };
 
-export type HoldingsRequest = { readonly requestId: string; readonly digests: readonly string[] };
+export type HoldingsRequest = Asking & { readonly digests: readonly string[] };
 /** One entry for each digest that the answering region knows anything of. */
 export type HoldingsReply = { readonly holdings: readonly Holding[] };
 export type Holding = {

@@ -32,7 +32,8 @@ const LOCATED_CLAIMS_MAX = 1024;
 const SOURCES_MAX = 1024;
 
 export function toLocateRequest(request: LocateRequest): WireLocateRequest {
-  return create(LocateRequestSchema, request);
+  const { requestId, kind, repository, name } = request;
+  return create(LocateRequestSchema, { requestId, kind, repository, name });
 }
 
 /** @throws MalformedMessageError. */

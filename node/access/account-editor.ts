@@ -7,7 +7,7 @@
  */
 import PQueue from 'p-queue';
 import type { Dot } from '#domain/dot.ts';
-import type { RequestContext } from '#domain/request-context.ts';
+import { type RequestContext, requestFields } from '#domain/request-context.ts';
 import type { Clock } from '#runtime/clock.ts';
 import type { Log } from '#runtime/log.ts';
 import { type Random, randomId } from '#runtime/random.ts';
@@ -187,7 +187,7 @@ export class AccountEditor {
     const { book, writer, log } = this.#deps;
     const { name, replaces } = change;
     await writer.write({ name, document: accountText(change.document), replaces }, context);
-    log.info('account changed', { requestId: context.requestId, reason: name });
+    log.info('account changed', { ...requestFields(context), reason: name });
     const stored = await book.stored(name);
     if (stored === undefined) throw new Error(`the account ${name} was written and is not there`);
     return this.#entry(stored);

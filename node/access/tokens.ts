@@ -2,17 +2,37 @@
  * Issues tokens with this region's key, and verifies those of every region, offline: all that is needed are the keys
  * in the replicated index. A verified token is remembered by its hash until it ends, because verifying costs as much
  * as serving a small manifest.
+ *
+ * A region's own tokens count at home, whatever they are for: what a client may do there is its own region's matter.
+ * In others they count as far as the roster lets that region sign, so that the key of a stolen site opens nothing else.
  */
 import { hash, type KeyObject } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
+import type { RegionNumber } from '#domain/region.ts';
 import type { Clock } from '#runtime/clock.ts';
 import { type Random, randomId } from '#runtime/random.ts';
-import type { SigningKey } from './signing-key.ts';
-import { isSignedBy, parseToken, type ResourceAccess, signToken, type TokenClaims } from './token.ts';
+import { regionOfKey, type SigningKey } from './signing-key.ts';
+import {
+  isSignedBy,
+  type ParsedToken,
+  parseToken,
+  type ResourceAccess,
+  signToken,
+  type TokenClaims,
+} from './token.ts';
+
+/** What the roster lets a region sign for others. */
+export type SigningGrant = {
+  readonly isWhole: boolean;
+  readonly signsTokens: boolean;
+  maySign(access: ResourceAccess): boolean;
+};
 
 export type TokensDeps = {
   readonly key: SigningKey;
   readonly keys: { find(id: string): Promise<KeyObject | undefined> };
+  /** Absent, or `undefined` for a region: it may sign everything. */
+  readonly grantOf?: (region: RegionNumber) => SigningGrant | undefined;
   readonly clock: Clock;
   readonly random: Random;
 };
@@ -69,7 +89,8 @@ export class Tokens {
     }
     const token = parseToken(text);
     if (token === undefined || token.claims.use !== use || !this.#isTimely(token.claims)) return undefined;
-    const key = await this.#deps.keys.find(token.keyId);
+    if (!this.#isGranted(token)) return undefined;
+    const key = await this.#keyOf(token.keyId);
     if (key === undefined || !isSignedBy(token, key)) return undefined;
     this.#remembered.set(memory, { claims: token.claims, keyId: token.keyId, key });
     return token.claims;
@@ -96,7 +117,25 @@ export class Tokens {
   }
 
   async #isStillGood({ claims, keyId, key }: Remembered): Promise<boolean> {
-    return this.#isTimely(claims) && (await this.#deps.keys.find(keyId)) === key;
+    return this.#isTimely(claims) && (await this.#keyOf(keyId)) === key;
+  }
+
+  /** Where nobody would take our key it is not announced, and only we know it. */
+  async #keyOf(id: string): Promise<KeyObject | undefined> {
+    const { key, keys, grantOf } = this.#deps;
+    const region = regionOfKey(id);
+    const isAnnounced = region === undefined || grantOf?.(region)?.signsTokens !== false;
+    return id === key.id && !isAnnounced ? key.publicKey : await keys.find(id);
+  }
+
+  /** A refresh token stands for all that its account may do: of a limited region it is worth nothing elsewhere. */
+  #isGranted({ keyId, claims }: ParsedToken): boolean {
+    const region = regionOfKey(keyId);
+    if (region === undefined) return false;
+    if (region === regionOfKey(this.#deps.key.id)) return true;
+    const grant = this.#deps.grantOf?.(region);
+    if (grant === undefined || grant.isWhole) return true;
+    return claims.use === 'access' && grant.signsTokens && claims.access.every((one) => grant.maySign(one));
   }
 
   /** A life longer than we give is refused: what a thief of a key signs must not outlive the key's end by much. */

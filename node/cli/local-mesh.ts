@@ -6,16 +6,24 @@ import { mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { UnavailableError } from '#domain/errors.ts';
 import type { RegionName, RegionNumber } from '#domain/region.ts';
-import type { Address, LinkConfig } from '#node/config.ts';
+import type { Address, LinkConfig, RegionEntry } from '#node/config.ts';
 import { systemClock } from '#runtime/clock.ts';
 import { lockFolder } from '#storage/folder-lock.ts';
-import { ensureCertificates, type MeshRoster, openRoster, writeNodeConfig } from './mesh-folder.ts';
+import {
+  ensureCertificates,
+  type MeshRoster,
+  type NamedRegion,
+  openRoster,
+  writeNodeConfig,
+} from './mesh-folder.ts';
 import { type RegionEnd, RegionProcess } from './region-process.ts';
 import { Direction, NO_SHAPE, Relay, type Shape } from './relay.ts';
 
 export type LocalMeshConfig = {
   readonly data: string;
   readonly regions: readonly RegionName[];
+  /** Regions that are no ordinary ones. Default: all are core regions that may originate everything. */
+  readonly granted?: readonly NamedRegion[];
   /** Region i (from 1): registry at P+i, management at P+100+i, gRPC at P+200+i, peer HTTP at P+300+i. */
   readonly basePort: number;
   readonly links: readonly LinkConfig[];
@@ -23,9 +31,7 @@ export type LocalMeshConfig = {
   readonly onUnexpectedEnd: (region: RegionName, end: RegionEnd) => void;
 };
 
-export type LocalRegion = {
-  readonly name: RegionName;
-  readonly number: RegionNumber;
+export type LocalRegion = RegionEntry & {
   readonly folder: string;
   readonly registry: Address;
   readonly management: Address;
@@ -47,15 +53,15 @@ export class LocalMesh implements AsyncDisposable {
   readonly #processes = new Map<RegionName, RegionProcess>();
   /** Regions that are meant to run: an end of any other is expected. */
   readonly #wanted = new Set<RegionName>();
-  readonly #meshId: string;
+  readonly #roster: MeshRoster;
 
   private constructor(config: LocalMeshConfig, roster: MeshRoster) {
     this.#config = config;
-    this.#meshId = roster.meshId;
+    this.#roster = roster;
     this.regions = config.regions.map((name, position) => {
       const at = (step: number): Address => ({ host: LOOPBACK, port: config.basePort + step + position + 1 });
       return {
-        name,
+        ...asked(config, name),
         number: roster.numbers.get(name) as RegionNumber,
         folder: join(resolve(config.data), name),
         registry: at(PORT_STEP.registry),
@@ -71,7 +77,10 @@ export class LocalMesh implements AsyncDisposable {
     await using stack = new AsyncDisposableStack();
     prepareFolder(config.data);
     stack.use(await lockFolder(config.data));
-    const roster = openRoster(config.data, config.regions);
+    const roster = openRoster(
+      config.data,
+      config.regions.map((name) => asked(config, name)),
+    );
     await ensureCertificates(config.data, roster, config.regions);
     const mesh = new LocalMesh(config, roster);
     mesh.#stack.use(stack.move());
@@ -155,13 +164,12 @@ export class LocalMesh implements AsyncDisposable {
       const others = this.regions.filter((other) => other !== region);
       const peers = await Promise.all(
         others.map(async (other) => ({
-          name: other.name,
-          number: other.number,
+          ...{ name: other.name, number: other.number, role: other.role, grant: other.grant },
           mesh: await this.#openRelay(region.name, other.name, other.mesh),
           peer: await this.#openRelay(region.name, other.name, other.peer),
         })),
       );
-      writeNodeConfig(this.#config.data, this.#meshId, { ...region, listen: region, peers });
+      writeNodeConfig(this.#config.data, this.#roster, { ...region, listen: region, peers });
     }
   }
 
@@ -189,6 +197,10 @@ export class LocalMesh implements AsyncDisposable {
   #between(one: RegionName, other: RegionName): readonly Relay[] {
     return [...(this.#relays.get(pair(one, other)) ?? []), ...(this.#relays.get(pair(other, one)) ?? [])];
   }
+}
+
+function asked({ granted = [] }: LocalMeshConfig, name: RegionName): NamedRegion {
+  return granted.find((region) => region.name === name) ?? { name, role: 'core' };
 }
 
 function pair(from: RegionName, to: RegionName): string {

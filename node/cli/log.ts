@@ -24,6 +24,7 @@ type Options = ServerOptions & {
   readonly repository?: string;
   readonly who?: string;
   readonly since?: string;
+  readonly refused?: boolean;
   readonly limit: string;
   readonly json?: boolean;
 };
@@ -46,6 +47,7 @@ export function registerLog(program: Command, deps: LogCommandDeps = PROCESS): v
     .option('--repository <glob>', 'only in these repositories')
     .option('--who <name>', 'only by this account, or "administrator"')
     .option('--since <when>', 'only from then on: 2h, 7d, or 2026-01-31T12:00:00Z')
+    .option('--refused', 'only what a region wrote outside of its grant, which is shown nowhere')
     .option('--limit <n>', 'at most so many', '100')
     .option('--json', 'print JSON')
     .addHelpText(
@@ -79,10 +81,14 @@ async function readAll(
   return changes;
 }
 
-function queryOf({ repository, who, since }: Options, nowMs: number): Readonly<Record<string, string>> {
+function queryOf(
+  { repository, who, since, refused }: Options,
+  nowMs: number,
+): Readonly<Record<string, string>> {
   return {
     ...(repository === undefined ? {} : { repository }),
     ...(who === undefined ? {} : { who }),
+    ...(refused === true ? { refused: 'true' } : {}),
     ...(since === undefined ? {} : { sinceMs: String(sinceMs(since, nowMs)) }),
   };
 }
@@ -113,7 +119,7 @@ function logText(changes: readonly Change[]): string {
     new Date(change.atMs).toISOString(),
     change.region,
     change.who,
-    `${change.kind} ${change.change}`,
+    `${change.kind} ${change.refused ? 'refused' : change.change}`,
     nameText(change),
     change.digest.slice(0, 19),
   ]);

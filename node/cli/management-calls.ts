@@ -107,7 +107,8 @@ function regionsOfFolder(data: string): readonly RegionApi[] {
     .sort((a, b) => a.config.region.number - b.config.region.number)
     .map(({ config, folder }) => {
       const token = readFileSync(join(folder, 'admin.token'), 'utf8').trim();
-      return new RegionApi(config.region.name, `http://${addressText(config.management)}`, token);
+      const scheme = config.https.management === undefined ? 'http' : 'https';
+      return new RegionApi(config.region.name, `${scheme}://${addressText(config.management)}`, token);
     });
 }
 

@@ -2,7 +2,7 @@
  * What `fairway up` keeps on disk: below one data folder, the authority, the roster, and a folder per region with
  * everything that its process may open. After this set-up a region never looks outside of its own folder.
  *
- *   <data>/roster.json            mesh id; region → number, never reused
+ *   <data>/roster.json            mesh id; region → number, never reused; what regions were granted last
  *   <data>/authority/*.pem        the private authority; only the parent reads it
  *   <data>/<region>/node.yaml     NodeConfig, written anew at each start
  *   <data>/<region>/tls/*.pem     its key and certificate, and the authority's certificate
@@ -12,35 +12,68 @@ import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { z } from 'zod';
 import { parseRegionNumber, type RegionName, type RegionNumber } from '#domain/region.ts';
+import { REGION_ROLES } from '#mesh/membership/grant.ts';
 import { createAuthority, issueCertificate } from '#mesh/transport/authority.ts';
-import type { Address } from '#node/config.ts';
+import type { Address, RegionEntry } from '#node/config.ts';
 import { randomId, systemRandom } from '#runtime/random.ts';
 
 export type MeshRoster = {
   readonly meshId: string;
   readonly numbers: ReadonlyMap<RegionName, RegionNumber>;
+  /** Regions of earlier runs that are not among those of this one. */
+  readonly former: readonly RegionEntry[];
 };
+
+/** A region as it is asked for: its number is the roster's. */
+export type NamedRegion = Omit<RegionEntry, 'number'>;
 
 /** Leaf certificates of a mesh on one machine; renewal is `fairway mesh`'s matter. */
 const CERTIFICATE_DAYS = 365;
 const AUTHORITY_CERTIFICATE = 'authority.pem';
-const rosterSchema = z.strictObject({ meshId: z.string(), regions: z.record(z.string(), z.number()) });
+const rosterSchema = z.strictObject({
+  meshId: z.string(),
+  regions: z.record(z.string(), z.number()),
+  granted: z
+    .record(
+      z.string(),
+      z.strictObject({
+        role: z.enum(REGION_ROLES),
+        grant: z
+          .strictObject({
+            repositories: z.array(z.string()),
+            policies: z.boolean(),
+            accounts: z.boolean(),
+            tokens: z.array(z.string()),
+          })
+          .optional(),
+      }),
+    )
+    .default({}),
+});
 
 /** Reads the roster, or begins one; new names get the next free number. @throws Error when the folder cannot be written. */
-export function openRoster(data: string, names: readonly RegionName[]): MeshRoster {
+export function openRoster(data: string, asked: readonly NamedRegion[]): MeshRoster {
+  const names = asked.map(({ name }) => name);
   const file = join(data, 'roster.json');
   const known = existsSync(file)
     ? rosterSchema.parse(JSON.parse(readFileSync(file, 'utf8')))
-    : { meshId: randomId(systemRandom), regions: {} };
+    : { meshId: randomId(systemRandom), regions: {}, granted: {} };
   const numbers = new Map(
     Object.entries(known.regions).map(([name, number]) => [name as RegionName, parseRegionNumber(number)]),
   );
   for (const name of names) {
     if (!numbers.has(name)) numbers.set(name, parseRegionNumber(Math.max(0, ...numbers.values()) + 1));
   }
-  const roster = { meshId: known.meshId, regions: Object.fromEntries(numbers) };
+  const granted = {
+    ...known.granted,
+    ...Object.fromEntries(asked.map(({ name, role, grant }) => [name, { role, grant }])),
+  };
+  const roster = { meshId: known.meshId, regions: Object.fromEntries(numbers), granted };
   writeFileSync(file, `${JSON.stringify(roster, undefined, 2)}\n`);
-  return { meshId: known.meshId, numbers };
+  const former = [...numbers]
+    .filter(([name]) => !names.includes(name))
+    .map(([name, number]): RegionEntry => ({ name, number, role: 'core', ...granted[name] }));
+  return { meshId: known.meshId, numbers, former };
 }
 
 /** Makes the authority and the certificates that are not there yet. */
@@ -80,25 +113,18 @@ async function ensureAuthority(folder: string, meshId: string) {
   return authority;
 }
 
-export type RegionFile = {
-  readonly name: RegionName;
-  readonly number: RegionNumber;
+export type RegionFile = RegionEntry & {
   readonly listen: {
     readonly registry: Address;
     readonly management: Address;
     readonly mesh: Address;
     readonly peer: Address;
   };
-  readonly peers: readonly {
-    readonly name: RegionName;
-    readonly number: RegionNumber;
-    readonly mesh: Address;
-    readonly peer: Address;
-  }[];
+  readonly peers: readonly (RegionEntry & { readonly mesh: Address; readonly peer: Address })[];
 };
 
 /** Writes a region's NodeConfig; paths in it are relative to its folder, so that the folder can be moved. */
-export function writeNodeConfig(data: string, meshId: string, region: RegionFile): string {
+export function writeNodeConfig(data: string, { meshId, former }: MeshRoster, region: RegionFile): string {
   const folder = join(data, region.name);
   const file = join(folder, 'node.yaml');
   const document = {
@@ -108,6 +134,8 @@ export function writeNodeConfig(data: string, meshId: string, region: RegionFile
     spec: {
       meshId,
       number: region.number,
+      role: region.role,
+      ...(region.grant === undefined ? {} : { grant: region.grant }),
       data: '.',
       listen: {
         registry: addressText(region.listen.registry),
@@ -117,16 +145,23 @@ export function writeNodeConfig(data: string, meshId: string, region: RegionFile
       },
       tls: { authority: 'tls/authority.pem', certificate: 'tls/certificate.pem', key: 'tls/key.pem' },
       peers: region.peers.map((peer) => ({
-        name: peer.name,
-        number: peer.number,
+        ...rosterEntry(peer),
         mesh: addressText(peer.mesh),
         peer: addressText(peer.peer),
       })),
+      ...(former.length === 0 ? {} : { former: former.map(rosterEntry) }),
     },
   };
   mkdirSync(folder, { recursive: true });
-  writeFileSync(file, `# Written by fairway up at each start.\n${stringify(document)}`);
+  writeFileSync(
+    file,
+    `# Written by fairway up at each start.\n${stringify(document, { aliasDuplicateObjects: false })}`,
+  );
   return file;
+}
+
+function rosterEntry({ name, number, role, grant }: RegionEntry) {
+  return { name, number, role, ...(grant === undefined ? {} : { grant }) };
 }
 
 export function addressText(address: Address): string {

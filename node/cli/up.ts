@@ -4,12 +4,12 @@
  */
 import type { Command } from 'commander';
 import { parseRegionName, type RegionName } from '#domain/region.ts';
-import { type LinkConfig, readMeshConfig } from '#node/config.ts';
+import { readMeshConfig } from '#node/config.ts';
 import { backoffMs } from '#runtime/backoff.ts';
 import { systemClock } from '#runtime/clock.ts';
 import { systemRandom } from '#runtime/random.ts';
 import { WrongCallError } from './exit.ts';
-import { LocalMesh } from './local-mesh.ts';
+import { LocalMesh, type LocalMeshConfig } from './local-mesh.ts';
 import { addressText } from './mesh-folder.ts';
 import { endText, type RegionEnd } from './region-process.ts';
 import { table } from './table.ts';
@@ -54,7 +54,8 @@ export function registerUp(program: Command): void {
 }
 
 const EXAMPLES = `
-FILE is a "kind: MeshConfig" document: regions, and links with rttMs and mbps (a pretended distance).
+FILE is a "kind: MeshConfig" document: regions, what each may originate (role and grant), and links with rttMs and
+mbps (a pretended distance).
 
 Examples:
   fairway up                                 three regions: eu-west, us-east, ap-south
@@ -64,7 +65,7 @@ Examples:
 async function up(file: string | undefined, options: Options): Promise<number> {
   const stopped = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stopped.abort());
-  const { regions, links } = regionsOf(file, options);
+  const { regions, granted, links } = regionsOf(file, options);
   const restarts = new Map<RegionName, number>();
   const restart = async (mesh: LocalMesh, region: RegionName, end: RegionEnd): Promise<void> => {
     const attempt = (restarts.get(region) ?? 0) + 1;
@@ -84,6 +85,7 @@ async function up(file: string | undefined, options: Options): Promise<number> {
   const mesh = await LocalMesh.start({
     data: options.data,
     regions,
+    granted,
     basePort: wholeNumber('--base-port', options.basePort, BASE_PORT_MAX),
     links,
     onUnexpectedEnd: (region, end) => void running.promise.then((started) => restart(started, region, end)),
@@ -102,14 +104,17 @@ async function up(file: string | undefined, options: Options): Promise<number> {
 function regionsOf(
   file: string | undefined,
   options: Options,
-): { readonly regions: readonly RegionName[]; readonly links: readonly LinkConfig[] } {
-  if (file !== undefined) return readMeshConfig(file);
+): Pick<LocalMeshConfig, 'regions' | 'links'> & Required<Pick<LocalMeshConfig, 'granted'>> {
+  if (file !== undefined) {
+    const { regions, links } = readMeshConfig(file);
+    return { regions: regions.map(({ name }) => name), granted: regions, links };
+  }
   const count = wholeNumber('--regions', options.regions, REGIONS_MAX);
   const names = Array.from(
     { length: count },
     (_, position) => REGION_NAMES[position] ?? `region-${position + 1}`,
   );
-  return { regions: names.map(parseRegionName), links: [] };
+  return { regions: names.map(parseRegionName), granted: [], links: [] };
 }
 
 function wholeNumber(flag: string, text: string, max: number): number {

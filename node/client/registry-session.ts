@@ -8,6 +8,7 @@
 import { UnavailableError } from '#domain/errors.ts';
 import type { RepositoryName } from '#domain/name.ts';
 import type { RequestContext } from '#domain/request-context.ts';
+import { traceparentText } from '#domain/trace.ts';
 import type { Clock } from '#runtime/clock.ts';
 import { BearerAuth, type Credentials } from './bearer-auth.ts';
 import type { Lane } from './host-limits.ts';
@@ -133,6 +134,7 @@ export class RegistrySession implements AsyncDisposable {
     return {
       ...this.#config.headers,
       'fairway-request-id': context.requestId,
+      ...(context.trace === undefined ? {} : { traceparent: traceparentText(context.trace) }),
       ...(authorization === undefined ? {} : { authorization }),
     };
   }

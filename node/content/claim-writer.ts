@@ -5,6 +5,7 @@
 import type { Digest } from '#domain/digest.ts';
 import type { Dot } from '#domain/dot.ts';
 import type { RepositoryName } from '#domain/name.ts';
+import type { Trace } from '#domain/trace.ts';
 import type { PushedManifest } from '#storage/metadata.ts';
 
 export type IndexChange =
@@ -45,6 +46,7 @@ export interface ClaimWriter {
       readonly signal: AbortSignal;
       /** Of the request that it is for, where there is one: other regions may be asked on its behalf. */
       readonly requestId?: string;
+      readonly trace?: Trace | undefined;
     },
   ): Promise<Dot>;
 }

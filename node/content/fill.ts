@@ -11,7 +11,7 @@ import PQueue from 'p-queue';
 import type { Digest } from '#domain/digest.ts';
 import { messageOf, UnavailableError } from '#domain/errors.ts';
 import type { RepositoryName } from '#domain/name.ts';
-import type { RequestContext } from '#domain/request-context.ts';
+import { type RequestContext, requestFields } from '#domain/request-context.ts';
 import type { Clock } from '#runtime/clock.ts';
 import type { Log } from '#runtime/log.ts';
 import { Counter, Gauge, type Registry } from '#runtime/metrics.ts';
@@ -208,7 +208,7 @@ export class Fill implements AsyncDisposable {
     const row = await this.#record(job, request, transferred);
     this.#metrics.fills.inc({ outcome: 'stored' });
     deps.log.info('blob filled', {
-      requestId: context.requestId,
+      ...requestFields(context),
       repository,
       digest,
       bytes: row.sizeBytes,
@@ -251,7 +251,7 @@ export class Fill implements AsyncDisposable {
     job.fail(stopped ? new UnavailableError('this node is stopping', { cause: thrown }) : thrown);
     const tried = thrown instanceof UnavailableError ? thrown.tried : [];
     this.#deps.log[stopped ? 'info' : 'warn']('fill failed', {
-      requestId: context.requestId,
+      ...requestFields(context),
       repository,
       digest,
       reason: [messageOf(thrown), ...tried].join('; '),

@@ -6,7 +6,7 @@ import { algorithmOf, type Digest, digestOf } from '#domain/digest.ts';
 import { messageOf, RegistryError, UnavailableError } from '#domain/errors.ts';
 import { MANIFEST_BYTES_MAX, parseManifest } from '#domain/manifest.ts';
 import type { RepositoryName } from '#domain/name.ts';
-import type { RequestContext } from '#domain/request-context.ts';
+import { type RequestContext, requestFields } from '#domain/request-context.ts';
 import type { Clock } from '#runtime/clock.ts';
 import { Flight } from '#runtime/flight.ts';
 import type { Log } from '#runtime/log.ts';
@@ -75,10 +75,9 @@ export class ManifestFetch {
         tried.push(`${upstream.name}: does not have it`);
       } catch (thrown) {
         context.signal.throwIfAborted();
-        const { requestId } = context;
         const reason = messageOf(thrown);
         log.warn('source of a manifest failed', {
-          requestId,
+          ...requestFields(context),
           repository,
           digest,
           upstream: upstream.name,

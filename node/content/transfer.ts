@@ -8,7 +8,7 @@
 import type { Digest } from '#domain/digest.ts';
 import { messageOf, RegistryError, UnavailableError } from '#domain/errors.ts';
 import type { RepositoryName } from '#domain/name.ts';
-import type { RequestContext } from '#domain/request-context.ts';
+import { type RequestContext, requestFields } from '#domain/request-context.ts';
 import { type BackoffConfig, backoffMs } from '#runtime/backoff.ts';
 import type { Clock } from '#runtime/clock.ts';
 import type { Log } from '#runtime/log.ts';
@@ -77,7 +77,7 @@ export class Transfer {
       try {
         const complete = await this.#receive(upload, context);
         if (complete === undefined) return undefined;
-        const stored = await this.#commit(upload, complete, context.requestId);
+        const stored = await this.#commit(upload, complete, context);
         if (stored !== undefined) return stored;
         this.#growing = undefined;
       } catch (thrown) {
@@ -142,7 +142,7 @@ export class Transfer {
     this.#candidates.failed(candidate, failure, upload.sizeBytes - offset);
     const level = failure.fault === 'absent' ? 'debug' : 'warn';
     this.#deps.log[level]('source of a blob failed', {
-      requestId: context.requestId,
+      ...requestFields(context),
       repository,
       digest,
       upstream: candidate.upstream.name,
@@ -185,7 +185,11 @@ export class Transfer {
   }
 
   /** `undefined` when the bytes are not those of the digest: they are gone, and their readers know. */
-  async #commit(upload: Upload, growing: GrowingBlob, requestId: string): Promise<Transferred | undefined> {
+  async #commit(
+    upload: Upload,
+    growing: GrowingBlob,
+    context: RequestContext,
+  ): Promise<Transferred | undefined> {
     const { digest, repository } = this.#request;
     const source = this.#candidates.largest();
     if (source === undefined) throw this.#nobody();
@@ -196,7 +200,7 @@ export class Transfer {
       this.#candidates.mismatched();
       const reason = messageOf(thrown);
       this.#deps.log.error('source of a blob sent wrong bytes', {
-        requestId,
+        ...requestFields(context),
         repository,
         digest,
         upstream: source.name,

@@ -11,7 +11,7 @@ import { RegistryError } from '#domain/errors.ts';
 import { MANIFEST_BYTES_MAX, parseManifest } from '#domain/manifest.ts';
 import { parseTag, type Reference, type RepositoryName, referenceText, type Tag } from '#domain/name.ts';
 import { EVERYTHING } from '#domain/permit.ts';
-import type { RequestContext } from '#domain/request-context.ts';
+import { type RequestContext, requestFields } from '#domain/request-context.ts';
 import type { Clock } from '#runtime/clock.ts';
 import type { Log } from '#runtime/log.ts';
 import type { BlobStat, BlobStore, Upload } from '#storage/blob-store.ts';
@@ -108,8 +108,12 @@ export class ContentWriter {
     const stat = await upload.commit(digest);
     const storedMs = this.#deps.clock.nowMs();
     await recordStored(this.#deps, { ...stat, source: 'push', storedMs }, repository);
-    const { requestId } = context;
-    this.#deps.log.info('blob pushed', { requestId, repository, digest, bytes: stat.sizeBytes });
+    this.#deps.log.info('blob pushed', {
+      ...requestFields(context),
+      repository,
+      digest,
+      bytes: stat.sizeBytes,
+    });
     return stat;
   }
 
@@ -155,7 +159,7 @@ export class ContentWriter {
       ...tags.map((tag) => ({ change: 'set-tag' as const, repository, tag, digest })),
     ];
     const dot = await this.#write(changes, context);
-    const about = { requestId: context.requestId, repository, digest, bytes: bytes.byteLength };
+    const about = { ...requestFields(context), repository, digest, bytes: bytes.byteLength };
     this.#deps.log.info('manifest pushed', tags.length === 0 ? about : { ...about, tag: tags.join(' ') });
     return {
       digest,
@@ -184,7 +188,7 @@ export class ContentWriter {
       throw new RegistryError('MANIFEST_UNKNOWN', message);
     }
     const dot = await this.#write(changes, context);
-    this.#deps.log.info('manifest deleted', { requestId: context.requestId, repository, ...reference });
+    this.#deps.log.info('manifest deleted', { ...requestFields(context), repository, ...reference });
     return dot;
   }
 
@@ -196,7 +200,7 @@ export class ContentWriter {
     this.#requireWritable(repository);
     const { rows, log } = this.#deps;
     if (await rows.unlink(repository, digest)) {
-      log.info('blob deleted', { requestId: context.requestId, repository, digest });
+      log.info('blob deleted', { ...requestFields(context), repository, digest });
       return;
     }
     if ((await rows.find(digest)) !== undefined && (await rows.isReadable(repository, digest))) {
@@ -221,8 +225,8 @@ export class ContentWriter {
   }
 
   async #write(changes: readonly IndexChange[], context: RequestContext): Promise<Dot> {
-    const { principal, signal, requestId } = context;
-    return await this.#deps.claimWriter.write(changes, { principal, signal, requestId });
+    const { principal, signal, requestId, trace } = context;
+    return await this.#deps.claimWriter.write(changes, { principal, signal, requestId, trace });
   }
 
   #requireWritable(repository: RepositoryName): void {

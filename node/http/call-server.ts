@@ -8,6 +8,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type FastifyInstance, fastify } from 'fastify';
 import { messageOf, UnavailableError } from '#domain/errors.ts';
+import { requestFields } from '#domain/request-context.ts';
 import type { Clock } from '#runtime/clock.ts';
 import type { Log } from '#runtime/log.ts';
 import type { Registry } from '#runtime/metrics.ts';
@@ -19,6 +20,7 @@ import { errorReply } from './error-reply.ts';
 import { HttpMetrics } from './http-metrics.ts';
 import { createServer, type ListenConfig, type Listening, listen } from './listener.ts';
 import { RequestIds } from './request-ids.ts';
+import { Traces } from './traces.ts';
 
 export type CallServerDeps = {
   readonly clock: Clock;
@@ -60,6 +62,7 @@ class CallServer {
   readonly #name: CallServerConfig['name'];
   readonly #metrics: HttpMetrics;
   readonly #ids: RequestIds;
+  readonly #traces: Traces;
   /** Bounded by the number of connections, and by how far Node reads ahead on each. */
   readonly #running = new Set<Call>();
   #isStopping = false;
@@ -70,6 +73,7 @@ class CallServer {
     this.#name = config.name;
     this.#metrics = new HttpMetrics(deps.metrics, config.name);
     this.#ids = new RequestIds(deps.random);
+    this.#traces = new Traces(deps.random);
     this.app = this.#open(config);
   }
 
@@ -106,7 +110,9 @@ class CallServer {
 
   async #take(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const requestId = this.#ids.of(request.headers['fairway-request-id']);
-    const call = new Call({ request, response }, { requestId, startedMs: this.#deps.clock.monotonicMs() });
+    const trace = this.#traces.of(request.headers['traceparent']);
+    const startedMs = this.#deps.clock.monotonicMs();
+    const call = new Call({ request, response }, { requestId, trace, startedMs });
     this.#begin(call);
     try {
       call.refuseRepeatedHeaders();
@@ -147,7 +153,7 @@ class CallServer {
     const isNews = isError || !isRead || this.#name === 'peer';
     const level = status >= 500 ? 'warn' : isNews ? 'info' : 'debug';
     log[level]('request answered', {
-      requestId: call.requestId,
+      ...requestFields(call),
       method: call.method,
       path: pathOf(call.request),
       status,
@@ -158,7 +164,7 @@ class CallServer {
 
   #logShort(call: Call, thrown: unknown): void {
     this.#deps.log.warn('answer ended short', {
-      requestId: call.requestId,
+      ...requestFields(call),
       path: pathOf(call.request),
       bytes: call.bytesOut,
       reason: messageOf(thrown),
@@ -171,14 +177,18 @@ class CallServer {
     if (response.headersSent) return this.#giveUp(call, thrown);
     const { answer, isOurFault } = errorReply(thrown, requestId);
     if (isOurFault) {
-      this.#deps.log.error('request failed', { requestId, path: pathOf(call.request), err: thrown });
+      this.#deps.log.error('request failed', {
+        ...requestFields(call),
+        path: pathOf(call.request),
+        err: thrown,
+      });
     }
     await writeAnswer(call, answer, this.#deps.clock);
   }
 
   /** Only a fault of our own leads here; the client must not wait for an answer, or for the rest of one. */
   #giveUp(call: Call, err: unknown): void {
-    this.#deps.log.error('answer failed', { requestId: call.requestId, path: pathOf(call.request), err });
+    this.#deps.log.error('answer failed', { ...requestFields(call), path: pathOf(call.request), err });
     call.response.destroy();
   }
 }

@@ -6,6 +6,7 @@ import { RegistryError } from '#domain/errors.ts';
 import type { Permit } from '#domain/permit.ts';
 import type { RegionName } from '#domain/region.ts';
 import type { RequestContext } from '#domain/request-context.ts';
+import type { Trace } from '#domain/trace.ts';
 import { RequestBody } from './request-body.ts';
 import { parseTarget, type RequestTarget } from './request-target.ts';
 
@@ -30,6 +31,7 @@ const SINGLE_HEADERS: ReadonlySet<string> = new Set([
   'host',
   'if-range',
   'range',
+  'traceparent',
 ]);
 
 export class Call {
@@ -38,6 +40,7 @@ export class Call {
   readonly body: RequestBody;
   readonly startedMs: number;
   readonly requestId: string;
+  readonly trace: Trace;
   /** The route's name in metrics; `none` until it is known. */
   route = 'none';
   /** Bytes of the answer's body that were handed to the socket. */
@@ -49,11 +52,12 @@ export class Call {
 
   constructor(
     raw: { readonly request: IncomingMessage; readonly response: ServerResponse },
-    about: { readonly requestId: string; readonly startedMs: number },
+    about: { readonly requestId: string; readonly trace: Trace; readonly startedMs: number },
   ) {
     this.request = raw.request;
     this.response = raw.response;
     this.requestId = about.requestId;
+    this.trace = about.trace;
     this.startedMs = about.startedMs;
     this.body = new RequestBody(raw.request, raw.response, this.#controller.signal);
     this.#context = this.#contextOf(ANONYMOUS);
@@ -114,6 +118,6 @@ export class Call {
   }
 
   #contextOf(caller: Caller): RequestContext {
-    return { requestId: this.requestId, signal: this.#controller.signal, ...caller };
+    return { requestId: this.requestId, trace: this.trace, signal: this.#controller.signal, ...caller };
   }
 }

@@ -20,6 +20,8 @@ export type ServerTls = {
   readonly cert: string | Buffer;
   /** With an authority, every client must present a certificate of it. */
   readonly ca?: string | Buffer;
+  /** Where the pair may become another one: calls back with each; new handshakes get it. */
+  readonly follow?: (apply: (pair: { readonly key: string; readonly cert: string }) => void) => Disposable;
 };
 
 export type ListenConfig = {
@@ -55,6 +57,7 @@ export const DEFAULT_LIMITS: ListenLimits = {
 const ABORTED_MS = 500;
 /** How often Node looks for requests whose headers are late; it is added to that limit at worst. */
 const LATE_HEADERS_CHECK_MS = 2_000;
+const TLS_MIN = 'TLSv1.2';
 /** Node's default, written down because a longer path is answered with 431 through it. */
 const HEADER_BYTES_MAX = 16 * 1024;
 
@@ -74,7 +77,7 @@ export function createServer(handler: http.RequestListener, config: ListenConfig
   const server =
     config.tls === undefined
       ? http.createServer(options, handler)
-      : https.createServer({ ...options, ...tlsOptions(config.tls, limits) }, handler);
+      : createTlsServer(options, { tls: config.tls, limits }, handler);
   server.maxConnections = limits.connectionsMax;
   server.setTimeout(limits.idleTimeoutMs);
   // A body that will be refused is not invited; whoever reads it sends the 100 (see `RequestBody`).
@@ -86,12 +89,23 @@ export function createServer(handler: http.RequestListener, config: ListenConfig
   return server;
 }
 
+function createTlsServer(
+  options: http.ServerOptions,
+  { tls, limits }: { readonly tls: ServerTls; readonly limits: ListenLimits },
+  handler: http.RequestListener,
+): https.Server {
+  const server = https.createServer({ ...options, ...tlsOptions(tls, limits) }, handler);
+  const following = tls.follow?.((pair) => server.setSecureContext({ ...pair, minVersion: TLS_MIN }));
+  if (following !== undefined) server.once('close', () => following[Symbol.dispose]());
+  return server;
+}
+
 function tlsOptions(tls: ServerTls, limits: ListenLimits): https.ServerOptions {
   const { key, cert, ca } = tls;
   return {
     key,
     cert,
-    minVersion: 'TLSv1.2',
+    minVersion: TLS_MIN,
     handshakeTimeout: limits.headersTimeoutMs,
     ...(ca === undefined ? {} : { ca, requestCert: true, rejectUnauthorized: true }),
   };

@@ -50,6 +50,11 @@ export const logQuery = z.strictObject({
     .optional()
     .describe('A glob, as in policies.'),
   who: z.string().min(1).max(256).optional().describe('An account, or `administrator`.'),
+  refused: z
+    .enum(['true', 'false'])
+    .transform((text) => text === 'true')
+    .default(false)
+    .describe('Only what a region wrote outside of its grant.'),
   sinceMs: z.coerce.number().int().min(0).default(0),
   limit: z.coerce.number().int().min(1).max(1000).default(100),
   cursor: z.string().min(1).max(12_000).optional().describe('`next` of the page before.'),
@@ -183,6 +188,7 @@ const change: z.ZodType<Change> = z.object({
   name: z.string(),
   digest: z.string(),
   version: z.string(),
+  refused: z.boolean().describe('The roster does not grant it to its region: it is shown nowhere.'),
 });
 
 export const changePage = z.object({ changes: z.array(change), next: z.string().optional() });

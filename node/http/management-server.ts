@@ -9,6 +9,7 @@ import type { AdminToken } from '#access/admin-token.ts';
 import { UnavailableError } from '#domain/errors.ts';
 import { parseReference, parseRepositoryName, parseTag, referenceText } from '#domain/name.ts';
 import type { RequestContext } from '#domain/request-context.ts';
+import type { Trace } from '#domain/trace.ts';
 import type { Clock } from '#runtime/clock.ts';
 import type { Log } from '#runtime/log.ts';
 import type { Registry } from '#runtime/metrics.ts';
@@ -29,6 +30,7 @@ import {
   taskQuery,
 } from './management-schemas.ts';
 import { RequestIds } from './request-ids.ts';
+import { Traces } from './traces.ts';
 import type { ChangeLog, ConflictBook, Health, MeshView, PolicyBook } from './views.ts';
 
 export type ManagementServerDeps = {
@@ -57,6 +59,7 @@ export async function openManagementServer(
   config: ListenConfig,
 ): Promise<Listening> {
   const ids = new RequestIds(deps.random);
+  const traces = new Traces(deps.random);
   const stopped = new AbortController();
   const app = fastify({
     serverFactory: (handler) => createServer(handler, config, deps.log),
@@ -79,7 +82,12 @@ export async function openManagementServer(
   addOpenRoutes(app, deps);
   await app.register(async (api) => {
     addGuard(api, deps);
-    addRoutes(api, deps, (request, reply) => contextOf(request, reply, stopped.signal));
+    addRoutes(api, deps, (request, reply) =>
+      contextOf(request, reply, {
+        stopped: stopped.signal,
+        trace: traces.of(request.headers['traceparent']),
+      }),
+    );
   });
   const stop = () => stopped.abort(new UnavailableError('this node is stopping'));
   return await listen(app, config, { clock: deps.clock, stopping: () => undefined, abort: stop });
@@ -158,13 +166,18 @@ function parseImageName(name: string): { readonly repository: string; readonly r
   return { repository, reference: colon === -1 ? 'latest' : parseTag(named.slice(colon + 1)) };
 }
 
-function contextOf(request: FastifyRequest, reply: FastifyReply, stopped: AbortSignal): RequestContext {
+function contextOf(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { stopped, trace }: { readonly stopped: AbortSignal; readonly trace: Trace },
+): RequestContext {
   const left = new AbortController();
   reply.raw.once('close', () => {
     if (!reply.raw.writableFinished) left.abort(new Error('the client has gone'));
   });
   return {
     requestId: request.id,
+    trace,
     principal: 'administrator',
     signal: AbortSignal.any([left.signal, stopped]),
   };

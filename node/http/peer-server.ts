@@ -25,7 +25,7 @@ export type PeerServerDeps = CallServerDeps & {
   readonly identify: (certificate: PeerCertificate) => RegionName | undefined;
 };
 
-export type PeerServerConfig = ListenConfig & { readonly tls: Required<ServerTls> };
+export type PeerServerConfig = ListenConfig & { readonly tls: Required<Omit<ServerTls, 'follow'>> };
 
 export const HOP_HEADER = 'fairway-hop';
 

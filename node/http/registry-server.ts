@@ -9,6 +9,7 @@ import type { ContentWriter } from '#content/writer.ts';
 import { parseApiPath } from '#domain/api-path.ts';
 import { RegistryError, UnavailableError } from '#domain/errors.ts';
 import { MANIFEST_BYTES_MAX } from '#domain/manifest.ts';
+import type { RepositoryName } from '#domain/name.ts';
 import type { RegionName } from '#domain/region.ts';
 import type { CachedTagRows, ManifestRows, ViewRows } from '#storage/metadata.ts';
 import { type Answer, json, methodNotAllowed } from './answer.ts';
@@ -38,6 +39,11 @@ export type RegistryServerDeps = CallServerDeps & {
   readonly manifests: Pick<ManifestRows, 'referrers' | 'isLinked' | 'find'>;
   readonly cachedTags: Pick<CachedTagRows, 'list'>;
   readonly health: Pick<Health, 'ready'>;
+  /** What this region may originate. Absent: everything. */
+  readonly origination?: {
+    /** @throws RegistryError DENIED when it may not write this repository. */
+    refuseUnlessGranted(repository: RepositoryName): void;
+  };
 };
 
 export type RegistryServerConfig = ListenConfig & {
@@ -54,6 +60,7 @@ export type RegistryServerConfig = ListenConfig & {
   readonly absentBlobs?: AbsentBlobs;
 };
 
+const WRITES: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH', 'DELETE']);
 const BLOB_BYTES_MAX = 256 * 1024 ** 3;
 
 /** Serves until it is disposed. Rejects with the system's error when it cannot listen. */
@@ -90,6 +97,8 @@ async function answer(routes: Routes, call: Call): Promise<Answer> {
   call.route = path.route;
   if (path.route === 'base') refuseUnlessReady(routes);
   await authorize(routes.gate, call, path);
+  if ('repository' in path && WRITES.has(call.method))
+    routes.origination?.refuseUnlessGranted(path.repository);
   switch (path.route) {
     case 'manifest':
       return await answerManifest(routes, call, path);

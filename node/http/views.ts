@@ -166,6 +166,8 @@ export type ChangeQuery = {
   readonly repository?: string | undefined;
   /** A principal: an account, or `administrator`. */
   readonly who?: string | undefined;
+  /** Only what a region wrote outside of its grant. Default false: everything. */
+  readonly refused?: boolean | undefined;
   readonly sinceMs: number;
   readonly limit: number;
   /** `next` of the page before. */
@@ -193,4 +195,6 @@ export type Change = {
   readonly digest: string;
   /** `<region>.<epoch>.<sequence>` of the claim. */
   readonly version: string;
+  /** True when the roster does not grant it to its region: it is shown nowhere. */
+  readonly refused: boolean;
 };

@@ -6,6 +6,7 @@ import { pino } from 'pino';
 
 export type LogFields = {
   readonly requestId?: string;
+  readonly traceId?: string;
   readonly region?: string;
   readonly peer?: string;
   readonly repository?: string;

@@ -5,7 +5,9 @@ import { test } from 'node:test';
 import { KeyBook } from '#access/key-book.ts';
 import { publicKeyText, type SigningKey } from '#access/signing-key.ts';
 import { signToken, type TokenClaims } from '#access/token.ts';
+import { Tokens } from '#access/tokens.ts';
 import { CLAIM_KIND } from '#domain/claim-kind.ts';
+import { systemRandom } from '#runtime/random.ts';
 import { type AccessRig, MESH_ID, openAccessRig, type RegionOfRig, until } from './access-rig.ts';
 
 const ACCESS = [{ type: 'repository', name: 'prod/web', actions: ['pull'] }];
@@ -172,3 +174,38 @@ function newKey(id: string): SigningKey {
 async function keyOf({ metadata }: RegionOfRig, name: string) {
   return await metadata.views.get({ kind: CLAIM_KIND.key, repository: '', name });
 }
+
+test('token: of a region with a grant only what it may sign counts elsewhere, and at home all', async () => {
+  await using rig = await openTokenRig();
+  const { one, two, clock } = rig;
+  const shop = { type: 'repository', name: 'shop/till', actions: ['pull'] };
+  const grant = {
+    isWhole: false,
+    signsTokens: true,
+    maySign: ({ name }: { readonly name: string }) => name.startsWith('shop/'),
+  };
+  const tokensAt = (region: RegionOfRig, granted: typeof grant) =>
+    new Tokens(
+      {
+        ...{ key: region.key, keys: region.keys, clock, random: systemRandom },
+        grantOf: (number) => (number === one.number ? granted : undefined),
+      },
+      { meshId: MESH_ID, region: 'x' },
+    );
+  const isTaken = async (tokens: Tokens, text: string, use: TokenClaims['use'] = 'access') =>
+    (await tokens.verify(text, use)) !== undefined;
+  const [elsewhere, home] = [tokensAt(two, grant), tokensAt(one, grant)];
+  const inside = one.tokens.issueAccess({ name: 'ada' }, [shop]);
+  const outside = one.tokens.issueAccess({ name: 'ada' }, [shop, ...ACCESS]);
+  const refresh = one.tokens.issueRefresh({ name: 'ada', secretId: 'aa' });
+  assert.deepEqual(
+    [await isTaken(elsewhere, inside), await isTaken(elsewhere, outside)],
+    [true, false],
+    'one access too many, and the whole token is refused',
+  );
+  assert.equal(await isTaken(elsewhere, refresh, 'refresh'), false);
+  assert.ok((await isTaken(home, outside)) && (await isTaken(home, refresh, 'refresh')));
+  const nothing = tokensAt(two, { ...grant, signsTokens: false });
+  assert.equal(await isTaken(nothing, one.tokens.issueAccess({ name: 'ada' }, [])), false);
+  assert.ok(await isTaken(tokensAt(two, { ...grant, isWhole: true }), outside));
+});

@@ -18,6 +18,7 @@ import {
   i12StateIsBounded,
   i13BecomesEqual,
   i15OnlyTrueBytes,
+  i16RefusedIsInvisible,
   type KeyState,
   p5LookedIsCovered,
 } from '#chaos/invariants.ts';
@@ -66,7 +67,11 @@ function shown(winner: KnownClaim, conflict = false): ViewRow {
 }
 
 /** Region 1's state of the key: what the claims replaced, of which everything that a delete saw was deleted. */
-function state(stored: readonly KnownClaim[], view: ViewRow | undefined): KeyState {
+function state(
+  stored: readonly KnownClaim[],
+  view: ViewRow | undefined,
+  refused: readonly KnownClaim[] = [],
+): KeyState {
   const join = (claims: readonly KnownClaim[]) => {
     const joined = new Map<string, number>();
     for (const [of, sequence] of claims.flatMap((each) => [...each.saw])) {
@@ -79,7 +84,7 @@ function state(stored: readonly KnownClaim[], view: ViewRow | undefined): KeySta
     replaced: join(stored),
     deleted: join(stored.filter((each) => !each.live)),
   };
-  return { region: region(1), key, view, stored, knowledge };
+  return { region: region(1), key, view, stored, refused, knowledge };
 }
 
 const first = claim({ of: 1, sequence: 1, value: 'old' });
@@ -201,4 +206,10 @@ test('P5: a write that does not replace what its look was told of violates it', 
   assert.match(p5LookedIsCovered(writing([2, 4], [3, 7]), dot) ?? '', /does not replace it/);
   assert.equal(p5LookedIsCovered(writing([2, 5]), dot), undefined);
   assert.equal(p5LookedIsCovered(writing([2, 6]), dot), undefined);
+});
+
+test('I16: a claim outside of its grant must not show; beside one that is granted it may be stored', () => {
+  assert.match(i16RefusedIsInvisible(state([], shown(rival), [rival])) ?? '', /3\.2 .* outside/);
+  assert.equal(i16RefusedIsInvisible(state([first], shown(first), [rival])), undefined);
+  assert.equal(i16RefusedIsInvisible(state([], undefined, [rival])), undefined);
 });

@@ -9,6 +9,7 @@ import { type CannedAnswer, NOW_MS, openCommand } from './commands-under-test.ts
 const CHANGE: Change = {
   ...{ atMs: NOW_MS, region: 'eu-west', who: 'ada', kind: 'tag', change: 'set' },
   ...{ repository: 'prod/web', name: 'v1', digest: `sha256:${'a'.repeat(64)}`, version: 'eu-west.00aa.1' },
+  refused: false,
 };
 
 const open = (...answers: readonly CannedAnswer[]) => openCommand(registerLog, answers);

@@ -53,7 +53,8 @@ export class Counterpart implements AsyncDisposable {
 }
 
 export function contextOf(signal: AbortSignal = new AbortController().signal): RequestContext {
-  return { requestId: 'request-1', signal, principal: 'anonymous' };
+  const trace = { traceId: 'a1'.repeat(16), spanId: 'b2'.repeat(8), sampled: false };
+  return { requestId: 'request-1', trace, signal, principal: 'anonymous' };
 }
 
 export const REPOSITORY = parseRepositoryName('library/alpine');

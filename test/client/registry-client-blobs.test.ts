@@ -143,6 +143,7 @@ test('registry client: a blob from the start and from an offset', async () => {
   assert.equal(first?.path, `/v2/library/alpine/blobs/${DIGEST}`);
   assert.equal(first.headers.range, undefined);
   assert.equal(first.headers['fairway-request-id'], 'request-1');
+  assert.equal(first.headers['traceparent'], `00-${'a1'.repeat(16)}-${'b2'.repeat(8)}-00`);
   assert.equal(first.headers['accept-encoding'], 'identity');
 });
 
@@ -232,6 +233,7 @@ test('registry client: a redirect to another host is followed, without what was 
   assert.equal(redirected.headers.authorization, undefined);
   assert.equal(redirected.headers['fairway-hop'], undefined);
   assert.equal(redirected.headers['fairway-request-id'], undefined);
+  assert.equal(redirected.headers['traceparent'], undefined);
 });
 
 test('registry client: redirects that go in circles end', async () => {

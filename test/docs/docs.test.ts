@@ -107,8 +107,11 @@ test('docs: the fields of NodeConfig and MeshConfig are those of the examples', 
   const operations = pageOf('docs/operations.md');
   const node = blocks.find((block): block is Block => block.text.includes('kind: NodeConfig'));
   assert.deepEqual(fieldsUnder(operations, 'NodeConfig fields'), fieldsOf(node?.text ?? ''));
-  const mesh = readFileSync(join(ROOT, 'docs/examples/mesh.yaml'), 'utf8');
-  assert.deepEqual(fieldsUnder(pageOf('docs/getting-started.md'), 'MeshConfig fields'), fieldsOf(mesh));
+  const shown = ['mesh', 'edge'].flatMap((name) =>
+    fieldsOf(readFileSync(join(ROOT, `docs/examples/${name}.yaml`), 'utf8')),
+  );
+  const documented = fieldsUnder(pageOf('docs/getting-started.md'), 'MeshConfig fields');
+  assert.deepEqual(documented, [...new Set(shown)].sort());
 });
 
 function fieldsUnder(page: Page, heading: string): readonly string[] {

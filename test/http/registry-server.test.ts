@@ -146,6 +146,34 @@ test('registry: a request id is taken when it is harmless and made when it is no
   assert.equal(new Set(registry.content.contexts.map((context) => context.requestId)).size, 6);
 });
 
+test('registry: a trace is taken with a step of our own, and begun where there is none that is one', async () => {
+  await using registry = await RegistryUnderTest.open();
+  const given = `00-${'a1'.repeat(16)}-${'b2'.repeat(8)}-01`;
+  const traceOf = async (headers: Record<string, string>) => {
+    await registry.call('GET', '/v2/app/manifests/none', { headers });
+    const { trace } = registry.content.contexts.at(-1) ?? {};
+    assert.ok(trace !== undefined);
+    assert.equal(registry.lines.at(-1)?.fields.traceId, trace.traceId);
+    return trace;
+  };
+  const spans = new Set<string>();
+  for (const headers of [
+    {},
+    { traceparent: `${given}-more` },
+    { traceparent: given.replaceAll('b2', '00') },
+  ]) {
+    const { traceId, spanId, sampled } = await traceOf(headers);
+    assert.match(`${traceId}-${spanId}`, /^[0-9a-f]{32}-[0-9a-f]{16}$/);
+    assert.notEqual(traceId, 'a1'.repeat(16));
+    assert.equal(sampled, false);
+    spans.add(spanId);
+  }
+  const { traceId, spanId, sampled } = await traceOf({ traceparent: given });
+  assert.deepEqual([traceId, sampled], ['a1'.repeat(16), true]);
+  assert.notEqual(spanId, 'b2'.repeat(8));
+  assert.equal(spans.add(spanId).size, 4);
+});
+
 test('registry: a copy of the context keeps its signal', async () => {
   await using registry = await RegistryUnderTest.open();
   await registry.call('GET', '/v2/app/manifests/none');

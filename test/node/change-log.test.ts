@@ -59,6 +59,7 @@ test('change log: origins are merged by time, the newest first', async () => {
   assert.deepEqual(changes[1], {
     ...{ atMs: 30, region: 'region-1', who: 'ada', kind: 'tag', change: 'set' },
     ...{ repository: 'prod/web', name: 'v5', digest: DIGEST, version: `region-1.${ONE}.5` },
+    refused: false,
   });
 });
 

@@ -34,7 +34,7 @@ import { type MeshUnderTest, startMesh } from './mesh-under-test.ts';
 import { makeImage, pushImage } from './registry-calls.ts';
 
 /** The order in which somebody reads: later pages use what is pushed on the first one. */
-const PAGES = ['getting-started', 'clients', 'policies', 'conflicts', 'operations'].map(
+const PAGES = ['getting-started', 'clients', 'policies', 'conflicts', 'tls', 'edge', 'operations'].map(
   (name) => `docs/${name}.md`,
 );
 const PROGRAMS: Readonly<Record<string, readonly string[]>> = {
@@ -56,8 +56,9 @@ describe('docs', () => {
   before(async () => {
     folder = await realpath(await mkdtemp(join(tmpdir(), 'fairway-docs-')));
     await writeFolder(folder);
+    const { regions, links } = readMeshConfig(join(ROOT, 'docs/examples/mesh.yaml'));
     mesh = await startMesh({
-      ...readMeshConfig(join(ROOT, 'docs/examples/mesh.yaml')),
+      ...{ regions: regions.map(({ name }) => name), granted: regions, links },
       data: join(folder, '.fairway'),
       onUnexpectedEnd: (region) => ended.resolve(region),
     });

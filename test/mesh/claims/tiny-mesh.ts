@@ -13,6 +13,7 @@ import { parseRepositoryName } from '#domain/name.ts';
 import { type Epoch, parseEpoch, parseRegionNumber, type RegionNumber } from '#domain/region.ts';
 import { ClaimsCore } from '#mesh/claims/claims-core.ts';
 import { type ClaimsConfig, DEFAULT_CLAIMS_CONFIG } from '#mesh/claims/core-state.ts';
+import type { Grants } from '#mesh/claims/granted.ts';
 import type { Message } from '#mesh/claims/message.ts';
 import type { ClaimEvent, Input, Output } from '#mesh/claims/step.ts';
 import type { ClaimKey, ViewRow } from '#storage/metadata.ts';
@@ -76,7 +77,8 @@ export class TinyRegion {
     const { origin, cursors } = this.rows;
     const peers = this.#mesh.numbers.map(parseRegionNumber);
     this.#slowAnswers = [];
-    this.core = new ClaimsCore({ self: this.number, peers, origin, cursors }, this.#mesh.config);
+    const grants = this.#mesh.grantsIn(this.number);
+    this.core = new ClaimsCore({ self: this.number, peers, origin, cursors, grants }, this.#mesh.config);
     return this.core;
   }
 
@@ -181,6 +183,7 @@ export class TinyMesh {
   readonly numbers: readonly number[];
   readonly regions: readonly TinyRegion[];
   readonly config: ClaimsConfig;
+  readonly grantsIn: (region: number) => Grants | undefined;
   nowMs = 1_700_000_000_000;
   /** What is under way, oldest first. */
   wire: Sent[] = [];
@@ -188,7 +191,13 @@ export class TinyMesh {
   passes: (sent: Sent) => boolean = () => true;
   readonly #down = new Set<string>();
 
-  constructor(count: number, config: Partial<ClaimsConfig> = {}) {
+  /** `grantsIn`: what the roster of a region says; by default it limits nobody. */
+  constructor(
+    count: number,
+    config: Partial<ClaimsConfig> = {},
+    grantsIn: (region: number) => Grants | undefined = () => undefined,
+  ) {
+    this.grantsIn = grantsIn;
     this.config = { ...DEFAULT_CLAIMS_CONFIG, ...config };
     this.numbers = Array.from({ length: count }, (_, index) => index + 1);
     this.regions = this.numbers.map((number) => new TinyRegion(this, number));

@@ -70,7 +70,10 @@ function bookOf(
         return { region: parseRegionNumber(1), epoch: epochOf(1), sequence: 9 };
       },
     },
-    roster: { nameOf: (number) => `region-${number}` },
+    roster: {
+      nameOf: (number) => `region-${number}`,
+      grants: { of: () => undefined, isEdge: () => false, limited: () => ({}) },
+    },
     log: silentLog,
     metrics,
   });

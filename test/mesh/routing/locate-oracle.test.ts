@@ -209,7 +209,8 @@ test('locate oracle: absent when every region says so, remembered for a second a
   const resolve = () => under.oracle.resolve(REPOSITORY, 'latest', contextOf());
   assert.deepEqual(await resolve(), { outcome: 'absent' });
   assert.equal(under.asked.length, 2);
-  assert.deepEqual(under.asked[0]?.request, { requestId: 'request-1', ...TAG_KEY });
+  const { requestId, trace } = contextOf();
+  assert.deepEqual(under.asked[0]?.request, { requestId, trace, ...TAG_KEY });
   under.clock.advance(999);
   assert.deepEqual(await resolve(), { outcome: 'absent' });
   assert.equal(under.asked.length, 2);

@@ -73,6 +73,8 @@ async function talkOverTwosLink(one: Side, two: Side, round: number): Promise<vo
   await one.handlers.until(() => count(one, 'follow') === round);
 }
 
+const TRACE = { traceId: 'a1'.repeat(16), spanId: 'b2'.repeat(8), sampled: true };
+
 test('links: a silent one is closed on both sides, and dialled again', LIMITS, async () => {
   const clock = new SteppedClock();
   const timings = { ...FAST, beatMs: 1000, silenceMs: 5000 };
@@ -263,7 +265,7 @@ test('links: an answer that is our own fault tells the peer nothing of it', LIMI
 });
 
 test(
-  'links: the id of a request travels as metadata too, and garbage for an answer is unavailable',
+  'links: the id and the trace of a request travel as metadata too, and garbage for an answer is unavailable',
   LIMITS,
   async () => {
     await using rig = await GrpcRig.open(2);
@@ -303,9 +305,10 @@ test(
     const handlers = new RecordingHandlers();
     await transport.start(handlers);
     await handlers.until(() => handlers.ups.length === 1);
-    const asked = transport.locate(TWO, LOCATE, AbortSignal.timeout(5000));
+    const asked = transport.locate(TWO, { ...LOCATE, trace: TRACE }, AbortSignal.timeout(5000));
     await assert.rejects(asked, /region-2 answered garbage: manifest: has no media type/);
     assert.deepEqual(seen[0]?.get('fairway-request-id'), ['request-7']);
+    assert.deepEqual(seen[0]?.get('traceparent'), [`00-${TRACE.traceId}-${TRACE.spanId}-01`]);
     raw.forceShutdown();
   },
 );
