@@ -23,6 +23,7 @@ import { diskError, systemCode } from './disk-error.ts';
 import { streamOf } from './file-stream.ts';
 import type { DigestRange } from './metadata-garbage.ts';
 import { FilesystemUpload, type FilesystemUploadStart } from './upload-filesystem.ts';
+import { DirectWrites } from './upload-writing.ts';
 
 export type FilesystemBlobStoreConfig = {
   /** Made where it is missing. */
@@ -66,6 +67,7 @@ class FilesystemBlobStore implements BlobStore, BlobFiles {
   readonly #blobs: BlobFolder;
   readonly #uploads: string;
   readonly #random: Random;
+  readonly #directWrites = new DirectWrites();
   /** By file name, the idlest first. */
   readonly #open = new Map<string, FilesystemUpload>();
 
@@ -181,7 +183,7 @@ class FilesystemBlobStore implements BlobStore, BlobFiles {
     };
     const upload: FilesystemUpload = new FilesystemUpload(
       { ...start, path: join(this.#uploads, name) },
-      { blobs: this.#blobs, forget },
+      { blobs: this.#blobs, directWrites: this.#directWrites, forget },
     );
     this.#open.set(name, upload);
     return upload;
