@@ -39,15 +39,32 @@ class WriterConnection {
 
   writeGroup(texts: readonly string[], batches: readonly WireBatch[]): readonly BatchResult[] {
     this.#texts.push(...texts);
+    const [first, ...others] = batches;
+    if (first !== undefined && others.length === 0) return [this.#writeAlone(first)];
     try {
       this.#begin.run();
       const results = batches.map((batch) => this.#writeBatch(batch));
       this.#commit.run();
       return results;
     } catch (thrown) {
-      const failure = sqliteFailure(thrown);
-      if (this.#database.isTransaction) this.#database.exec('rollback');
+      const failure = this.#giveUp(thrown);
       return batches.map(() => ({ outcome: 'failed', failure }));
+    }
+  }
+
+  /**
+   * A batch that is a transaction of its own needs no savepoint. For a large one that is the difference between 15,000
+   * and 4,000 claims a second: the journal of a savepoint is walked from its start at the end of every statement.
+   */
+  #writeAlone(batch: WireBatch): BatchResult {
+    try {
+      this.#begin.run();
+      const result = this.#run(batch);
+      if (result.outcome === 'committed') this.#commit.run();
+      else this.#database.exec('rollback');
+      return result;
+    } catch (thrown) {
+      return { outcome: 'failed', failure: this.#giveUp(thrown) };
     }
   }
 
@@ -55,22 +72,32 @@ class WriterConnection {
   #writeBatch(batch: WireBatch): BatchResult {
     this.#savepoint.run();
     try {
-      const answers: (readonly unknown[])[] = [];
-      for (const { text, role, parameters } of batch) {
-        const statement = this.#prepare(text);
-        if (role === 'answer') answers.push(statement.all(...parameters));
-        else if (statement.run(...parameters).changes === 0 && role === 'guard') {
-          this.#database.exec('rollback to batch; release batch');
-          return { outcome: 'refused' };
-        }
-      }
-      this.#release.run();
-      return { outcome: 'committed', answers };
+      const result = this.#run(batch);
+      if (result.outcome === 'committed') this.#release.run();
+      else this.#database.exec('rollback to batch; release batch');
+      return result;
     } catch (thrown) {
       if (!this.#database.isTransaction) throw thrown;
       this.#database.exec('rollback to batch; release batch');
       return { outcome: 'failed', failure: sqliteFailure(thrown) };
     }
+  }
+
+  /** The statements up to a guard that does not hold; what they changed is the caller's to keep or to undo. */
+  #run(batch: WireBatch): BatchResult {
+    const answers: (readonly unknown[])[] = [];
+    for (const { text, role, parameters } of batch) {
+      const statement = this.#prepare(text);
+      if (role === 'answer') answers.push(statement.all(...parameters));
+      else if (statement.run(...parameters).changes === 0 && role === 'guard') return { outcome: 'refused' };
+    }
+    return { outcome: 'committed', answers };
+  }
+
+  #giveUp(thrown: unknown): SqliteFailure {
+    const failure = sqliteFailure(thrown);
+    if (this.#database.isTransaction) this.#database.exec('rollback');
+    return failure;
   }
 
   #prepare(text: number): StatementSync {

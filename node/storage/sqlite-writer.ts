@@ -16,6 +16,8 @@ import type { SqlValue, WriteOutcome, Writer, WriteStatement } from './statement
 
 /** Statements in one transaction: some 30 ms of work, which is what the next batch may have to wait. */
 const GROUP_STATEMENTS_MAX = 8192;
+/** A batch of more statements shares no transaction: it would need a savepoint, whose cost grows with its square. */
+const SHARING_STATEMENTS_MAX = 512;
 /** What may wait. Beyond either limit a write is refused with 503 instead of growing the process. */
 const WAITING_BATCHES_MAX = 10_000;
 const WAITING_BYTES_MAX = 128 * 1024 * 1024;
@@ -87,9 +89,11 @@ export class SqliteWriter implements Writer, AsyncDisposable {
     let statements = 0;
     let count = 0;
     for (const { batch } of this.#waiting) {
-      if (count > 0 && statements + batch.length > GROUP_STATEMENTS_MAX) break;
+      const isLarge = batch.length > SHARING_STATEMENTS_MAX;
+      if (count > 0 && (isLarge || statements + batch.length > GROUP_STATEMENTS_MAX)) break;
       statements += batch.length;
       count += 1;
+      if (isLarge) break;
     }
     this.#running = this.#waiting.slice(0, count);
     this.#waiting = this.#waiting.slice(count);

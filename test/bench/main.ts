@@ -11,13 +11,15 @@ import { prepareBenches } from './benches.ts';
 import { DockerRegistry } from './docker-registry.ts';
 import { type BenchResult, compare, format, measure } from './measure.ts';
 import { prepareMeshBenches } from './mesh-benches.ts';
+import { seamBenches } from './seam-benches.ts';
 import { tagBytes } from './tag-bytes.ts';
 
 const HELP = `npm run bench -- [--only NAME] [--rounds N] [--json FILE]
 
 Fairway beside docker-registry, in turn, on this machine. A ratio above 1 says that Fairway is better.
 Names: manifest-get, blob-download, blob-push, push-here-pull-there; and, against a limit of
-their own: tag-known-elsewhere, first-byte-delay, tag-bytes-growth
+their own: tag-known-elsewhere, first-byte-delay, tag-bytes-growth, pushes-at-metadata, claims-apply,
+claims-apply-bootstrap
 
 Examples:
   npm run bench
@@ -44,6 +46,7 @@ async function main(): Promise<number> {
     ...(await prepareBenches({ mesh, registry, second })),
     ...prepareMeshBenches(mesh),
     tagBytes,
+    ...seamBenches,
   ];
   const chosen = benches.filter((bench) => only === undefined || bench.name === only);
   if (chosen.length === 0)
@@ -96,6 +99,7 @@ function ratioText(result: BenchResult): string {
 
 function barText(result: BenchResult): string {
   if (result.bar === null) return '-';
-  const bar = result.peer === 'none' ? `at most ${result.bar} ${result.unit}` : `${result.bar}×`;
+  const limit = result.better === 'higher' ? 'at least' : 'at most';
+  const bar = result.peer === 'none' ? `${limit} ${result.bar} ${result.unit}` : `${result.bar}×`;
   return result.met === null ? bar : `${bar}: ${result.met ? 'met' : 'missed'}`;
 }
