@@ -11,8 +11,14 @@ import { Worker } from 'node:worker_threads';
 import { messageOf, UnavailableError } from '#domain/errors.ts';
 import type { Log } from '#runtime/log.ts';
 import { isWorldFailure, sqliteError } from './sqlite-error.ts';
-import type { BatchResult, FromWorker, ToWorker, WireBatch, WriterStart } from './sqlite-writer-messages.ts';
-import type { SqlValue, WriteOutcome, Writer, WriteStatement } from './statement.ts';
+import {
+  type BatchResult,
+  type FromWorker,
+  GroupPacker,
+  type ToWorker,
+  type WriterStart,
+} from './sqlite-writer-messages.ts';
+import type { WriteOutcome, Writer, WriteStatement } from './statement.ts';
 
 /** Statements in one transaction: some 30 ms of work, which is what the next batch may have to wait. */
 const GROUP_STATEMENTS_MAX = 8192;
@@ -38,7 +44,7 @@ export async function openSqliteWriter(path: string, deps: { readonly log: Log }
 export class SqliteWriter implements Writer, AsyncDisposable {
   readonly #worker: Worker;
   readonly #log: Log;
-  readonly #texts = new Map<string, number>();
+  readonly #packer = new GroupPacker();
   readonly #exited: Promise<void>;
   #waiting: Waiting[] = [];
   #waitingBytes = 0;
@@ -102,21 +108,8 @@ export class SqliteWriter implements Writer, AsyncDisposable {
       return;
     }
     for (const { bytes } of this.#running) this.#waitingBytes -= bytes;
-    const texts: string[] = [];
-    const batches = this.#running.map(({ batch }) => this.#wire(batch, texts));
-    this.#post({ type: 'group', texts, batches });
-  }
-
-  #wire(batch: readonly WriteStatement[], texts: string[]): WireBatch {
-    return batch.map(({ sql, role, parameters }) => {
-      let text = this.#texts.get(sql);
-      if (text === undefined) {
-        text = this.#texts.size;
-        this.#texts.set(sql, text);
-        texts.push(sql);
-      }
-      return { text, role, parameters: parameters.map(detached) };
-    });
+    const group = this.#packer.pack(this.#running.map(({ batch }) => batch));
+    this.#post({ type: 'group', group }, [group.bytes.buffer]);
   }
 
   #settle(results: readonly BatchResult[]): void {
@@ -148,8 +141,8 @@ export class SqliteWriter implements Writer, AsyncDisposable {
     this.#idle?.resolve();
   }
 
-  #post(message: ToWorker): void {
-    this.#worker.postMessage(message);
+  #post(message: ToWorker, handedOver: readonly ArrayBuffer[] = []): void {
+    this.#worker.postMessage(message, handedOver);
   }
 }
 
@@ -165,10 +158,4 @@ function sizeOf(batch: readonly WriteStatement[]): number {
     for (const value of parameters) bytes += value instanceof Uint8Array ? value.byteLength : 32;
   }
   return bytes;
-}
-
-/** A view of a part of a buffer would take the whole buffer along into the other thread. */
-function detached(value: SqlValue): SqlValue {
-  if (!(value instanceof Uint8Array) || value.byteLength === value.buffer.byteLength) return value;
-  return new Uint8Array(value);
 }
