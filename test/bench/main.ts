@@ -11,15 +11,16 @@ import { prepareBenches } from './benches.ts';
 import { DockerRegistry } from './docker-registry.ts';
 import { type BenchResult, compare, format, measure } from './measure.ts';
 import { prepareMeshBenches } from './mesh-benches.ts';
+import { preparePushBenches } from './push-benches.ts';
 import { seamBenches } from './seam-benches.ts';
 import { tagBytes } from './tag-bytes.ts';
 
 const HELP = `npm run bench -- [--only NAME] [--rounds N] [--json FILE]
 
 Fairway beside docker-registry, in turn, on this machine. A ratio above 1 says that Fairway is better.
-Names: manifest-get, blob-download, blob-push, push-here-pull-there; and, against a limit of
-their own: tag-known-elsewhere, first-byte-delay, tag-bytes-growth, pushes-at-metadata, claims-apply,
-claims-apply-bootstrap
+Names: manifest-get, blob-download, blob-push, small-images, push-here-pull-there; and, against a limit of
+their own: tag-known-elsewhere, first-byte-delay, tag-bytes-growth, manifest-get-while-pushed,
+pushes-at-metadata, claims-apply, claims-apply-bootstrap
 
 Examples:
   npm run bench
@@ -44,6 +45,7 @@ async function main(): Promise<number> {
   await using second = await DockerRegistry.start();
   const benches = [
     ...(await prepareBenches({ mesh, registry, second })),
+    ...preparePushBenches({ mesh, registry, second }),
     ...prepareMeshBenches(mesh),
     tagBytes,
     ...seamBenches,
