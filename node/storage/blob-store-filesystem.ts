@@ -158,7 +158,7 @@ class FilesystemBlobStore implements BlobStore, BlobFiles {
     const id = randomId(this.#random);
     const name = uploadName(scope, id);
     try {
-      await writeFile(join(this.#uploads, name), '', { flag: 'wx' });
+      await using _file = await open(join(this.#uploads, name), 'wx');
     } catch (thrown) {
       throw diskError('cannot write to the blob store', thrown);
     }
@@ -168,6 +168,8 @@ class FilesystemBlobStore implements BlobStore, BlobFiles {
   async findUpload(scope: string, id: string): Promise<Upload | undefined> {
     if (!UPLOAD_ID.test(id)) return undefined;
     const name = uploadName(scope, id);
+    const known = this.#open.get(name);
+    if (known !== undefined) return known;
     const sizeBytes = await reading(() => sizeOf(join(this.#uploads, name)));
     // Two requests that ask at once must get the same object, as it is what refuses a second append.
     return (
