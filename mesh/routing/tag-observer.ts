@@ -9,13 +9,13 @@
  */
 import { messageOf, UnavailableError } from '#domain/errors.ts';
 import { ClaimFormatError } from '#mesh/claims/claim-codec.ts';
-import { resolveStored } from '#mesh/claims/claim-view.ts';
 import type { Roster, RosterRegion } from '#mesh/membership/roster.ts';
 import type { Link, Transport } from '#mesh/transport/transport.ts';
 import type { Clock } from '#runtime/clock.ts';
 import type { Log } from '#runtime/log.ts';
 import { Counter, type Registry } from '#runtime/metrics.ts';
 import type { ClaimKey } from '#storage/metadata.ts';
+import { LookBatches } from './look-batches.ts';
 
 export type TagObserverDeps = {
   readonly roster: Roster;
@@ -49,10 +49,12 @@ export class TagObserver {
   readonly #deps: TagObserverDeps;
   readonly #isLocal: boolean;
   readonly #outcomes: Counter<'outcome'>;
+  readonly #batches: LookBatches;
   #looks = 0;
 
   constructor(deps: TagObserverDeps, { observe = 'mesh' }: TagObserverConfig = {}) {
     this.#deps = deps;
+    this.#batches = new LookBatches(deps);
     this.#isLocal = observe === 'local';
     this.#outcomes = new Counter({
       name: 'fairway_looks_total',
@@ -110,9 +112,7 @@ export class TagObserver {
   async #ask(peer: RosterRegion, key: ClaimKey, context: LookContext): Promise<readonly Uint8Array[]> {
     const { requestId, signal } = context;
     try {
-      const { claims } = await this.#deps.transport.locate(peer.number, { requestId, ...key }, signal);
-      // Read once here, so that what cannot be read does not fail the write.
-      resolveStored(claims, key);
+      const claims = await this.#batches.ask(peer.number, { key, requestId, signal });
       this.#outcomes.inc({ outcome: 'answered' });
       return claims;
     } catch (thrown) {
