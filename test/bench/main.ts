@@ -5,7 +5,7 @@
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { table } from '#cli/table.ts';
-import { startMesh } from '#test/processes/mesh-under-test.ts';
+import { REGIONS, startMesh } from '#test/processes/mesh-under-test.ts';
 import { requires } from '#test/requirements.ts';
 import { prepareBenches } from './benches.ts';
 import { DockerRegistry } from './docker-registry.ts';
@@ -41,11 +41,12 @@ async function main(): Promise<number> {
   const { skip } = requires('docker-registry', 'skopeo', 'wrk');
   if (skip !== false) return wrong(`the peers are not on this machine: ${skip}`, 1);
   await using mesh = await startMesh();
+  await using alone = await startMesh({ regions: REGIONS.slice(0, 1) });
   await using registry = await DockerRegistry.start();
   await using second = await DockerRegistry.start();
   const benches = [
     ...(await prepareBenches({ mesh, registry, second })),
-    ...preparePushBenches({ mesh, registry, second }),
+    ...preparePushBenches(alone.url(0), registry),
     ...prepareMeshBenches(mesh),
     tagBytes,
     ...seamBenches,

@@ -1,8 +1,11 @@
-/** Many small pushes: how many a second, beside docker-registry, and what they do to those who pull meanwhile. */
+/**
+ * Many small pushes: how many a second, beside docker-registry, and what they do to those who pull meanwhile. The
+ * region is alone, as its peer is: with two more on the same machine, which take what is pushed, each push costs twice.
+ */
 import { Agent, type IncomingMessage, type RequestOptions, request } from 'node:http';
 import { MANIFEST_ACCEPT, MEDIA_TYPE } from '#domain/manifest.ts';
 import { makeImage, pushImage, type TestImage } from '#test/processes/registry-calls.ts';
-import type { Rig } from './benches.ts';
+import type { DockerRegistry } from './docker-registry.ts';
 import type { Bench, OwnBench } from './measure.ts';
 
 const PEER = 'docker-registry (does not sync)';
@@ -14,12 +17,13 @@ const PUSHING_SECONDS = 5;
 const GETS_AT_ONCE = 4;
 const P99_MS = 20;
 
-export function preparePushBenches(rig: Rig): readonly (Bench | OwnBench)[] {
-  return [smallImages(rig), getWhilePushed(rig.mesh.url(0))];
+/** `url`: of a region that is alone. */
+export function preparePushBenches(url: string, registry: DockerRegistry): readonly (Bench | OwnBench)[] {
+  return [smallImages({ ours: url, theirs: registry.url }), getWhilePushed(url)];
 }
 
 /** Three blobs, each in two requests, and the manifest: what every client does, one image a connection at a time. */
-function smallImages({ mesh, registry }: Rig): Bench {
+function smallImages(urls: Readonly<Record<'ours' | 'theirs', string>>): Bench {
   return {
     name: 'small-images',
     unit: 'images/s',
@@ -27,7 +31,7 @@ function smallImages({ mesh, registry }: Rig): Bench {
     peer: PEER,
     bar: 3,
     round: async (side, round) => {
-      const url = side === 'ours' ? mesh.url(0) : registry.url;
+      const url = urls[side];
       const images = Array.from({ length: IMAGES }, () => makeImage(LAYER_BYTES, LAYER_BYTES));
       using client = new Client(url, CONNECTIONS);
       const startMs = performance.now();
