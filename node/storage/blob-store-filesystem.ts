@@ -79,7 +79,7 @@ class FilesystemBlobStore implements BlobStore, BlobFiles {
 
   async stat(digest: Digest): Promise<BlobStat | undefined> {
     await this.#blobs.settled(digest);
-    const sizeBytes = await reading(() => sizeOf(this.#blobs.pathOf(digest)));
+    const sizeBytes = await reading(async () => sizeOf(this.#blobs.pathOf(digest)));
     return sizeBytes === undefined ? undefined : { digest, sizeBytes };
   }
 
@@ -170,7 +170,7 @@ class FilesystemBlobStore implements BlobStore, BlobFiles {
     const name = uploadName(scope, id);
     const known = this.#open.get(name);
     if (known !== undefined) return known;
-    const sizeBytes = await reading(() => sizeOf(join(this.#uploads, name)));
+    const sizeBytes = await reading(async () => sizeOf(join(this.#uploads, name)));
     // Two requests that ask at once must get the same object, as it is what refuses a second append.
     return (
       this.#open.get(name) ?? (sizeBytes === undefined ? undefined : this.#remember(name, { id, sizeBytes }))
