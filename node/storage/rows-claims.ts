@@ -40,10 +40,8 @@ export function openClaimRows(
         keys.map(async (key) => {
           // The revision is read first: a commit in between makes it stale, and the guard then refuses.
           const view = await reader.first(statements.revision.bind(key));
-          // No claim is committed without its view, so that a new key is one search and not two.
-          if (view === undefined) return { key, revision: 0, claims: [] };
           const claims = await reader.all(statements.ofKey.bind(key));
-          return { key, revision: view.revision, claims: claims.map((claim) => claim.bytes) };
+          return { key, revision: view?.revision ?? 0, claims: claims.map((claim) => claim.bytes) };
         }),
       );
     },
