@@ -129,11 +129,12 @@ export class ClaimsDriver implements ClaimWriter, AsyncDisposable {
     this.#feed({ input: 'link-down', peer });
   }
 
-  /** What this region holds of one key, for a peer that asks; a small manifest comes along. */
-  async locate({ kind, repository, name }: LocateRequest): Promise<LocateReply> {
+  /** What this region holds of these keys, for a peer that asks; a small manifest comes along with a single one. */
+  async locate({ kind, repository, name, also = [], claimsOnly }: LocateRequest): Promise<LocateReply> {
     const key = { kind, repository, name };
-    const [stored] = await this.#deps.claims.ofKeys([key]);
-    const claims = stored?.claims ?? [];
+    const stored = await this.#deps.claims.ofKeys([key, ...also]);
+    const claims = stored.flatMap((read) => read.claims);
+    if (claimsOnly === true || also.length > 0) return { claims };
     const digest = manifestOf(key, resolveStored(claims, key, this.#deps.grants));
     const manifest = digest === undefined ? undefined : await this.#deps.manifests.find(digest);
     if (manifest === undefined || manifest.bytes.length > RIDING_MANIFEST_BYTES_MAX) return { claims };

@@ -10,7 +10,6 @@
 import { messageOf, UnavailableError } from '#domain/errors.ts';
 import { asking, type RequestContext, requestFields } from '#domain/request-context.ts';
 import { ClaimFormatError } from '#mesh/claims/claim-codec.ts';
-import { resolveStored } from '#mesh/claims/claim-view.ts';
 import { answered, isAskedFor } from '#mesh/claims/granted.ts';
 import type { Roster, RosterRegion } from '#mesh/membership/roster.ts';
 import type { Link, Transport } from '#mesh/transport/transport.ts';
@@ -18,6 +17,7 @@ import type { Clock } from '#runtime/clock.ts';
 import type { Log } from '#runtime/log.ts';
 import { Counter, type Registry } from '#runtime/metrics.ts';
 import type { ClaimKey } from '#storage/metadata.ts';
+import { LookBatches } from './look-batches.ts';
 
 export type TagObserverDeps = {
   readonly roster: Roster;
@@ -51,10 +51,12 @@ export class TagObserver {
   readonly #deps: TagObserverDeps;
   readonly #isLocal: boolean;
   readonly #outcomes: Counter<'outcome'>;
+  readonly #batches: LookBatches;
   #looks = 0;
 
   constructor(deps: TagObserverDeps, { observe = 'mesh' }: TagObserverConfig = {}) {
     this.#deps = deps;
+    this.#batches = new LookBatches(deps);
     this.#isLocal = observe === 'local';
     this.#outcomes = new Counter({
       name: 'fairway_looks_total',
@@ -114,13 +116,7 @@ export class TagObserver {
   async #ask(peer: RosterRegion, key: ClaimKey, context: LookContext): Promise<readonly Uint8Array[]> {
     const { signal } = context;
     try {
-      const { claims } = await this.#deps.transport.locate(
-        peer.number,
-        { ...asking(context), ...key },
-        signal,
-      );
-      // Read once here, so that what cannot be read does not fail the write.
-      resolveStored(claims, key);
+      const claims = await this.#batches.ask(peer.number, { ...asking(context), key, signal });
       this.#outcomes.inc({ outcome: 'answered' });
       return answered(peer.number, claims, this.#deps.roster.grants);
     } catch (thrown) {

@@ -6,6 +6,7 @@
 import type { RegionNumber } from '#domain/region.ts';
 import type { Trace } from '#domain/trace.ts';
 import type { Message } from '#mesh/claims/message.ts';
+import type { ClaimKey } from '#storage/metadata.ts';
 
 export interface Transport extends AsyncDisposable {
   /** Begins to listen and to dial every peer, again and again until disposed. */
@@ -36,6 +37,10 @@ export type LocateRequest = Asking & {
   readonly kind: number;
   readonly repository: string;
   readonly name: string;
+  /** Further keys, at most 15; the claims of all are answered together. Each claim says of which key it is. */
+  readonly also?: readonly ClaimKey[];
+  /** No manifest is wanted, as of a look before a write. Default: false. */
+  readonly claimsOnly?: boolean;
 };
 export type LocateReply = {
   readonly claims: readonly Uint8Array[];

@@ -16,6 +16,7 @@ import {
   type HoldingsRequest as WireHoldingsRequest,
   type LocateRequest as WireLocateRequest,
 } from '#protos/fairway/mesh/v1/mesh_pb.ts';
+import type { ClaimKey } from '#storage/metadata.ts';
 import type { Holding, HoldingsReply, HoldingsRequest, LocateReply, LocateRequest } from './transport.ts';
 import { claimFromWire, demand, manifestFromWire, safeFromWire, textFromWire } from './wire-fields.ts';
 
@@ -26,24 +27,38 @@ const REQUEST_ID = /^[\x21-\x7e]{0,128}$/;
 const NAME_LENGTH_MAX = 255;
 /** A claim's kind is one byte. */
 const KIND_MAX = 255;
-/** Claims of one key: a handful per origin. */
+/** Keys of one Locate; the seam promises it. With more, the claims of one answer could be too many. */
+export const LOCATED_KEYS_MAX = 16;
+/** Of one key a handful per origin, of several together no more. */
 const LOCATED_CLAIMS_MAX = 1024;
 /** Regions and upstreams that one image's bytes may have come from. */
 const SOURCES_MAX = 1024;
 
 export function toLocateRequest(request: LocateRequest): WireLocateRequest {
-  const { requestId, kind, repository, name } = request;
-  return create(LocateRequestSchema, { requestId, kind, repository, name });
+  const { requestId, kind, repository, name, also = [], claimsOnly = false } = request;
+  return create(LocateRequestSchema, { requestId, kind, repository, name, also: [...also], claimsOnly });
 }
 
 /** @throws MalformedMessageError. */
 export function fromLocateRequest(request: WireLocateRequest): LocateRequest {
-  demand(request.kind >= 1 && request.kind <= KIND_MAX, `kind: ${request.kind} is no kind of claim`);
+  const { requestId, also, claimsOnly } = request;
+  demand(also.length < LOCATED_KEYS_MAX, `also: ${also.length} keys, less than ${LOCATED_KEYS_MAX}`);
   return {
-    requestId: requestIdFromWire(request.requestId),
-    kind: request.kind,
-    repository: textFromWire(request.repository, 'repository', NAME_LENGTH_MAX),
-    name: textFromWire(request.name, 'name', NAME_LENGTH_MAX),
+    requestId: requestIdFromWire(requestId),
+    ...keyFromWire(request, ''),
+    ...(also.length === 0
+      ? {}
+      : { also: also.map((key, position) => keyFromWire(key, `also[${position}].`)) }),
+    ...(claimsOnly ? { claimsOnly } : {}),
+  };
+}
+
+function keyFromWire({ kind, repository, name }: ClaimKey, field: string): ClaimKey {
+  demand(kind >= 1 && kind <= KIND_MAX, `${field}kind: ${kind} is no kind of claim`);
+  return {
+    kind,
+    repository: textFromWire(repository, `${field}repository`, NAME_LENGTH_MAX),
+    name: textFromWire(name, `${field}name`, NAME_LENGTH_MAX),
   };
 }
 

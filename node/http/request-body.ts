@@ -35,7 +35,7 @@ export class RequestBody {
   }
 
   /**
-   * The pieces, once. `exactly`: the only length that is accepted; a piece that would exceed it is not yielded.
+   * The pieces, once; they are the reader's own. `exactly`: the only length that is accepted; a piece that would exceed it is not yielded.
    * The iteration throws RegistryError SIZE_INVALID when the body is too long, too short, or cut off.
    */
   async *pieces(exactly?: number): AsyncGenerator<Uint8Array> {

@@ -112,6 +112,7 @@ async function append(
   await to.upload.append(call.body.pieces(exactly), {
     signal: call.context.signal,
     maxBytes: deps.blobBytesMax,
+    ownsPieces: true,
   });
 }
 

@@ -8,6 +8,7 @@
  * racing commit has just put in its place is when it got its name: a rename changes the inode (`ctime`), on every file
  * system that a data folder belongs on. The look and the removal are one turn, and so is the rename of a commit.
  */
+import { statSync } from 'node:fs';
 import { mkdir, open, opendir, rename, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { algorithmOf, type Digest, type DigestAlgorithm, hexOf, isDigest } from '#domain/digest.ts';
@@ -159,18 +160,16 @@ async function* listFolder(
   for await (const file of await opendir(path)) {
     const digest = `${algorithm}:${file.name}`;
     if (!file.isFile() || !isDigest(digest)) continue;
-    const sizeBytes = await sizeOf(join(path, file.name));
+    const sizeBytes = sizeOf(join(path, file.name));
     if (sizeBytes !== undefined) yield { digest, sizeBytes };
   }
 }
 
-/** `undefined` when no file is there. */
-export async function sizeOf(path: string): Promise<number | undefined> {
-  try {
-    const found = await stat(path);
-    return found.isFile() ? found.size : undefined;
-  } catch (thrown) {
-    if (systemCode(thrown) === 'ENOENT') return undefined;
-    throw thrown;
-  }
+/**
+ * `undefined` when no file is there. In the calling thread: that takes 1 µs where the folder was read before; through
+ * the pool of threads it takes 9, and waits there behind the syncs of other pushes.
+ */
+export function sizeOf(path: string): number | undefined {
+  const found = statSync(path, { throwIfNoEntry: false });
+  return found?.isFile() === true ? found.size : undefined;
 }

@@ -23,6 +23,7 @@ import { diskError, systemCode } from './disk-error.ts';
 import { streamOf } from './file-stream.ts';
 import type { DigestRange } from './metadata-garbage.ts';
 import { FilesystemUpload, type FilesystemUploadStart } from './upload-filesystem.ts';
+import { DirectWrites } from './upload-writing.ts';
 
 export type FilesystemBlobStoreConfig = {
   /** Made where it is missing. */
@@ -66,6 +67,7 @@ class FilesystemBlobStore implements BlobStore, BlobFiles {
   readonly #blobs: BlobFolder;
   readonly #uploads: string;
   readonly #random: Random;
+  readonly #directWrites = new DirectWrites();
   /** By file name, the idlest first. */
   readonly #open = new Map<string, FilesystemUpload>();
 
@@ -77,7 +79,7 @@ class FilesystemBlobStore implements BlobStore, BlobFiles {
 
   async stat(digest: Digest): Promise<BlobStat | undefined> {
     await this.#blobs.settled(digest);
-    const sizeBytes = await reading(() => sizeOf(this.#blobs.pathOf(digest)));
+    const sizeBytes = await reading(async () => sizeOf(this.#blobs.pathOf(digest)));
     return sizeBytes === undefined ? undefined : { digest, sizeBytes };
   }
 
@@ -156,7 +158,7 @@ class FilesystemBlobStore implements BlobStore, BlobFiles {
     const id = randomId(this.#random);
     const name = uploadName(scope, id);
     try {
-      await writeFile(join(this.#uploads, name), '', { flag: 'wx' });
+      await using _file = await open(join(this.#uploads, name), 'wx');
     } catch (thrown) {
       throw diskError('cannot write to the blob store', thrown);
     }
@@ -166,7 +168,9 @@ class FilesystemBlobStore implements BlobStore, BlobFiles {
   async findUpload(scope: string, id: string): Promise<Upload | undefined> {
     if (!UPLOAD_ID.test(id)) return undefined;
     const name = uploadName(scope, id);
-    const sizeBytes = await reading(() => sizeOf(join(this.#uploads, name)));
+    const known = this.#open.get(name);
+    if (known !== undefined) return known;
+    const sizeBytes = await reading(async () => sizeOf(join(this.#uploads, name)));
     // Two requests that ask at once must get the same object, as it is what refuses a second append.
     return (
       this.#open.get(name) ?? (sizeBytes === undefined ? undefined : this.#remember(name, { id, sizeBytes }))
@@ -181,7 +185,7 @@ class FilesystemBlobStore implements BlobStore, BlobFiles {
     };
     const upload: FilesystemUpload = new FilesystemUpload(
       { ...start, path: join(this.#uploads, name) },
-      { blobs: this.#blobs, forget },
+      { blobs: this.#blobs, directWrites: this.#directWrites, forget },
     );
     this.#open.set(name, upload);
     return upload;

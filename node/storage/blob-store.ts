@@ -93,6 +93,8 @@ export type AppendOptions = {
   readonly signal: AbortSignal;
   /** Limit of the upload's whole size. Default: none. */
   readonly maxBytes?: number;
+  /** Nobody else looks at the source's pieces, so that their memory may be given back. Default: false. */
+  readonly ownsPieces?: boolean;
   /** Called after each piece became readable, with the size so far: what readers of a growing upload wait for. */
   readonly onProgress?: (sizeBytes: number) => void;
 };

@@ -11,11 +11,19 @@ import { Worker } from 'node:worker_threads';
 import { messageOf, UnavailableError } from '#domain/errors.ts';
 import type { Log } from '#runtime/log.ts';
 import { isWorldFailure, sqliteError } from './sqlite-error.ts';
-import type { BatchResult, FromWorker, ToWorker, WireBatch, WriterStart } from './sqlite-writer-messages.ts';
-import type { SqlValue, WriteOutcome, Writer, WriteStatement } from './statement.ts';
+import {
+  type BatchResult,
+  type FromWorker,
+  GroupPacker,
+  type ToWorker,
+  type WriterStart,
+} from './sqlite-writer-messages.ts';
+import type { WriteOutcome, Writer, WriteStatement } from './statement.ts';
 
 /** Statements in one transaction: some 30 ms of work, which is what the next batch may have to wait. */
 const GROUP_STATEMENTS_MAX = 8192;
+/** A batch of more statements shares no transaction: it would need a savepoint, whose cost grows with its square. */
+const SHARING_STATEMENTS_MAX = 512;
 /** What may wait. Beyond either limit a write is refused with 503 instead of growing the process. */
 const WAITING_BATCHES_MAX = 10_000;
 const WAITING_BYTES_MAX = 128 * 1024 * 1024;
@@ -36,7 +44,7 @@ export async function openSqliteWriter(path: string, deps: { readonly log: Log }
 export class SqliteWriter implements Writer, AsyncDisposable {
   readonly #worker: Worker;
   readonly #log: Log;
-  readonly #texts = new Map<string, number>();
+  readonly #packer = new GroupPacker();
   readonly #exited: Promise<void>;
   #waiting: Waiting[] = [];
   #waitingBytes = 0;
@@ -87,9 +95,11 @@ export class SqliteWriter implements Writer, AsyncDisposable {
     let statements = 0;
     let count = 0;
     for (const { batch } of this.#waiting) {
-      if (count > 0 && statements + batch.length > GROUP_STATEMENTS_MAX) break;
+      const isLarge = batch.length > SHARING_STATEMENTS_MAX;
+      if (count > 0 && (isLarge || statements + batch.length > GROUP_STATEMENTS_MAX)) break;
       statements += batch.length;
       count += 1;
+      if (isLarge) break;
     }
     this.#running = this.#waiting.slice(0, count);
     this.#waiting = this.#waiting.slice(count);
@@ -98,21 +108,8 @@ export class SqliteWriter implements Writer, AsyncDisposable {
       return;
     }
     for (const { bytes } of this.#running) this.#waitingBytes -= bytes;
-    const texts: string[] = [];
-    const batches = this.#running.map(({ batch }) => this.#wire(batch, texts));
-    this.#post({ type: 'group', texts, batches });
-  }
-
-  #wire(batch: readonly WriteStatement[], texts: string[]): WireBatch {
-    return batch.map(({ sql, role, parameters }) => {
-      let text = this.#texts.get(sql);
-      if (text === undefined) {
-        text = this.#texts.size;
-        this.#texts.set(sql, text);
-        texts.push(sql);
-      }
-      return { text, role, parameters: parameters.map(detached) };
-    });
+    const group = this.#packer.pack(this.#running.map(({ batch }) => batch));
+    this.#post({ type: 'group', group }, [group.bytes.buffer]);
   }
 
   #settle(results: readonly BatchResult[]): void {
@@ -144,8 +141,8 @@ export class SqliteWriter implements Writer, AsyncDisposable {
     this.#idle?.resolve();
   }
 
-  #post(message: ToWorker): void {
-    this.#worker.postMessage(message);
+  #post(message: ToWorker, handedOver: readonly ArrayBuffer[] = []): void {
+    this.#worker.postMessage(message, handedOver);
   }
 }
 
@@ -161,10 +158,4 @@ function sizeOf(batch: readonly WriteStatement[]): number {
     for (const value of parameters) bytes += value instanceof Uint8Array ? value.byteLength : 32;
   }
   return bytes;
-}
-
-/** A view of a part of a buffer would take the whole buffer along into the other thread. */
-function detached(value: SqlValue): SqlValue {
-  if (!(value instanceof Uint8Array) || value.byteLength === value.buffer.byteLength) return value;
-  return new Uint8Array(value);
 }

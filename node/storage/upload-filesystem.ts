@@ -9,9 +9,16 @@ import { algorithmOf, type Digest, type DigestAlgorithm, Digester } from '#domai
 import type { BlobFolder } from './blob-folder.ts';
 import type { AppendOptions, BlobStat, ByteRange, Upload } from './blob-store.ts';
 import { diskError, systemCode } from './disk-error.ts';
-import { FileAppender } from './file-appender.ts';
 import { FileStream } from './file-stream.ts';
-import { busyUpload, digestMismatch, drain, requireRoom, unknownUpload } from './upload-source.ts';
+import {
+  busyUpload,
+  digestMismatch,
+  drain,
+  freeMemory,
+  requireRoom,
+  unknownUpload,
+} from './upload-source.ts';
+import { type DirectWrites, UploadWriting } from './upload-writing.ts';
 
 export type FilesystemUploadStart = {
   readonly id: string;
@@ -21,7 +28,11 @@ export type FilesystemUploadStart = {
   readonly algorithm?: DigestAlgorithm;
 };
 
-type Owner = { readonly blobs: BlobFolder; readonly forget: () => void };
+type Owner = {
+  readonly blobs: BlobFolder;
+  readonly directWrites: DirectWrites;
+  readonly forget: () => void;
+};
 
 /** `released`: dropped by the store, which will answer the next `findUpload` with another object. */
 type State = 'idle' | 'appending' | 'committing' | 'committed' | 'gone' | 'released';
@@ -138,25 +149,29 @@ export class FilesystemUpload implements Upload {
     source: AsyncIterable<Uint8Array>,
     options: AppendOptions,
   ): Promise<void> {
-    const appender = new FileAppender(handle, {
+    const hash = this.#hash;
+    // Until all is written, the running hash may be ahead of the file.
+    this.#hash = undefined;
+    await using writing = new UploadWriting(handle, this.#owner.directWrites, {
+      path: this.#path,
       position: this.#sizeBytes,
+      isFollowed: options.onProgress !== undefined,
       onWritten: (sizeBytes) => {
         this.#sizeBytes = sizeBytes;
         options.onProgress?.(sizeBytes);
       },
+      onBytes: (bytes) => hash?.update(bytes),
     });
-    const hash = this.#hash;
-    // Until all is written, the running hash may be ahead of the file.
-    this.#hash = undefined;
     let taken = this.#sizeBytes;
     try {
       for await (const piece of drain(source, AbortSignal.any([options.signal, this.#discarded.signal]))) {
         requireRoom(taken + piece.byteLength, options);
         taken += piece.byteLength;
-        await appender.push(piece, () => hash?.update(piece));
+        const isFree = await writing.push(piece);
+        if (isFree && options.ownsPieces === true) freeMemory(piece);
       }
     } finally {
-      await appender.flush();
+      await writing.flush();
       this.#hash = hash;
     }
   }

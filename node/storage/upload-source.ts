@@ -45,6 +45,14 @@ export async function* drain(
   }
 }
 
+/**
+ * Gives back the memory of a piece that nobody looks at any more, where it has memory of its own. Otherwise pieces
+ * pile up until a collection of the whole heap, which 100 MB then set off twice: half the time of a push.
+ */
+export function freeMemory({ buffer, byteLength }: Uint8Array): void {
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0);
+}
+
 /** @throws RegistryError SIZE_INVALID (413) when the upload would grow past its limit. */
 export function requireRoom(sizeBytes: number, options: Pick<AppendOptions, 'maxBytes'>): void {
   if (options.maxBytes === undefined || sizeBytes <= options.maxBytes) return;

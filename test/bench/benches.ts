@@ -79,6 +79,7 @@ function blobPush(urls: Urls): Bench {
     unit: 'MB/s',
     better: 'higher',
     peer: PEER,
+    bar: 1.5,
     round: async (side, round) => {
       const blobs = buffers.map((bytes) => {
         bytes.write(`${side} ${round}`.padEnd(32), 0);

@@ -5,19 +5,22 @@
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { table } from '#cli/table.ts';
-import { startMesh } from '#test/processes/mesh-under-test.ts';
+import { REGIONS, startMesh } from '#test/processes/mesh-under-test.ts';
 import { requires } from '#test/requirements.ts';
 import { prepareBenches } from './benches.ts';
 import { DockerRegistry } from './docker-registry.ts';
 import { type BenchResult, compare, format, measure } from './measure.ts';
 import { prepareMeshBenches } from './mesh-benches.ts';
+import { preparePushBenches } from './push-benches.ts';
+import { seamBenches } from './seam-benches.ts';
 import { tagBytes } from './tag-bytes.ts';
 
 const HELP = `npm run bench -- [--only NAME] [--rounds N] [--json FILE]
 
 Fairway beside docker-registry, in turn, on this machine. A ratio above 1 says that Fairway is better.
-Names: manifest-get, blob-download, blob-push, push-here-pull-there; and, against a limit of
-their own: tag-known-elsewhere, first-byte-delay, tag-bytes-growth
+Names: manifest-get, blob-download, blob-push, small-images, push-here-pull-there; and, against a limit of
+their own: tag-known-elsewhere, first-byte-delay, tag-bytes-growth, manifest-get-while-pushed,
+pushes-at-metadata, claims-apply, claims-apply-bootstrap
 
 Examples:
   npm run bench
@@ -38,12 +41,15 @@ async function main(): Promise<number> {
   const { skip } = requires('docker-registry', 'skopeo', 'wrk');
   if (skip !== false) return wrong(`the peers are not on this machine: ${skip}`, 1);
   await using mesh = await startMesh();
+  await using alone = await startMesh({ regions: REGIONS.slice(0, 1) });
   await using registry = await DockerRegistry.start();
   await using second = await DockerRegistry.start();
   const benches = [
     ...(await prepareBenches({ mesh, registry, second })),
+    ...preparePushBenches(alone.url(0), registry),
     ...prepareMeshBenches(mesh),
     tagBytes,
+    ...seamBenches,
   ];
   const chosen = benches.filter((bench) => only === undefined || bench.name === only);
   if (chosen.length === 0)
@@ -96,6 +102,7 @@ function ratioText(result: BenchResult): string {
 
 function barText(result: BenchResult): string {
   if (result.bar === null) return '-';
-  const bar = result.peer === 'none' ? `at most ${result.bar} ${result.unit}` : `${result.bar}×`;
+  const limit = result.better === 'higher' ? 'at least' : 'at most';
+  const bar = result.peer === 'none' ? `${limit} ${result.bar} ${result.unit}` : `${result.bar}×`;
   return result.met === null ? bar : `${bar}: ${result.met ? 'met' : 'missed'}`;
 }

@@ -15,11 +15,13 @@ export type Bench = {
   readonly round: (side: 'ours' | 'theirs', round: number) => Promise<number>;
 };
 
-/** What has a bar of its own and no peer: the bar is a limit in `unit`, and less is better. */
+/** What has a bar of its own and no peer: the bar is a limit in `unit`, at most unless more is better. */
 export type OwnBench = {
   readonly name: string;
   readonly unit: string;
   readonly limit: number;
+  /** Default `lower`: the limit is the most that is allowed. */
+  readonly better?: 'higher' | 'lower';
   /** @throws Error when it did not work. */
   readonly round: (round: number) => Promise<number>;
 };
@@ -33,6 +35,7 @@ export type BenchResult = {
   readonly ratio: number | null;
   readonly bar: number | null;
   readonly met: boolean | null;
+  readonly better: 'higher' | 'lower';
   /** All rounds, in order, and why there is no ratio, when there is none. */
   readonly rounds: { readonly ours: readonly number[]; readonly theirs: readonly number[] };
   readonly refused: string | null;
@@ -96,7 +99,8 @@ export async function measure(
     peer: 'none',
     ratio: null,
     bar: bench.limit,
-    met: value === null ? null : value <= bench.limit,
+    met: value === null ? null : bench.better === 'higher' ? value >= bench.limit : value <= bench.limit,
+    better: bench.better ?? 'lower',
     rounds: { ours, theirs: [] },
     refused,
   };
@@ -121,6 +125,7 @@ function result(
     ratio,
     bar,
     met: ratio === null || bar === null ? null : ratio >= bar,
+    better: bench.better,
     rounds: values,
     refused: outcome.refused,
   };

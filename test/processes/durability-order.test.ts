@@ -46,29 +46,32 @@ test(
       }
       return await readSystemCalls(file);
     };
-    const image = makeImage(300_000);
-    const [config, layer] = image.blobs;
-    assert.ok(config !== undefined && layer !== undefined);
+    // The second layer is long enough to be written past the page cache.
+    const image = makeImage(300_000, 7_000_001);
+    const [config, ...layers] = image.blobs;
+    assert.ok(config !== undefined);
     // The first push makes folders and opens files; the traced one is like every later one.
     await expectStatus(await pushBlob(mesh.url(0), 'traced/app', config), 201);
-    const [, hex = ''] = layer.digest.split(':');
-    const upload = /\/uploads\/[0-9a-f]+-[0-9a-f]+/;
-    const blobCalls = await trace('blob', () => pushBlob(mesh.url(0), 'traced/app', layer));
-    assertOrder(blobCalls, [
-      { what: 'the upload is written', call: /^pwrite|^write/, text: upload },
-      { what: 'the upload is synced', call: /^f(data)?sync$/, text: upload },
-      {
-        what: 'it gets its name',
-        call: /^rename/,
-        text: new RegExp(`/blobs/sha256/${hex.slice(0, 2)}/${hex}`),
-      },
-      {
-        what: 'the folder is synced',
-        call: /^fsync$/,
-        text: new RegExp(`/blobs/sha256/${hex.slice(0, 2)}>`),
-      },
-      ...LOG_IS_DURABLE,
-    ]);
+    for (const layer of layers) {
+      const [, hex = ''] = layer.digest.split(':');
+      const upload = /\/uploads\/[0-9a-f]+-[0-9a-f]+/;
+      const blobCalls = await trace(hex, () => pushBlob(mesh.url(0), 'traced/app', layer));
+      assertOrder(blobCalls, [
+        { what: 'the upload is written', call: /^pwrite|^write/, text: upload },
+        { what: 'the upload is synced', call: /^f(data)?sync$/, text: upload },
+        {
+          what: 'it gets its name',
+          call: /^rename/,
+          text: new RegExp(`/blobs/sha256/${hex.slice(0, 2)}/${hex}`),
+        },
+        {
+          what: 'the folder is synced',
+          call: /^fsync$/,
+          text: new RegExp(`/blobs/sha256/${hex.slice(0, 2)}>`),
+        },
+        ...LOG_IS_DURABLE,
+      ]);
+    }
     const manifestCalls = await trace('manifest', () =>
       putManifest(mesh.url(0), 'traced/app:v1', image.manifest, MEDIA_TYPE.ociManifest),
     );

@@ -74,6 +74,27 @@ function appendLaws(name: string, open: () => Promise<BlobStoreUnderTest>): void
     assert.equal(await upload.append(pieces(bytesOf('5')), { signal: never, maxBytes: 5 }), 5);
   });
 
+  test(`${name}: long appends keep every byte, and the source's pieces unless they were given away`, async () => {
+    await using opened = await open();
+    const upload = await opened.store.startUpload('team/app');
+    const content = patterned(13_000_001);
+    for (const [start, end, ownsPieces] of [
+      [0, 6_000_001, true],
+      [6_000_001, 6_000_002, true],
+      [6_000_002, content.length, false],
+    ] as const) {
+      const parts = chunksOf(content.subarray(start, end), 65_521);
+      const copies = parts.map((part) => Uint8Array.from(part));
+      assert.equal(await upload.append(pieces(...copies), { signal: never, ownsPieces }), end);
+      if (!ownsPieces) assert.deepEqual(copies, parts);
+    }
+    const digest = digestOf(content);
+    await upload.commit(digest);
+    const reading = await opened.store.read(digest, undefined, never);
+    assert.ok(reading);
+    assert.equal(digestOf(await collect(reading)), digest);
+  });
+
   test(`${name}: progress names only bytes that can be read`, async () => {
     await using opened = await open();
     const upload = await opened.store.startUpload('team/app');

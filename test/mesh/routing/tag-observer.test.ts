@@ -30,6 +30,7 @@ async function start(
   const clock = new ManualClock();
   const mesh = memoryMesh([1, 2, 3], clock);
   const asked: string[] = [];
+  const requests: LocateRequest[] = [];
   const join = async (number: number, answer: Answer) => {
     const transport = stack.use(mesh.transport(number));
     await transport.start({
@@ -37,7 +38,8 @@ async function start(
       linkUp: () => undefined,
       linkDown: () => undefined,
       locate: (_from, request) => {
-        asked.push(`${number} ${request.name}`);
+        requests.push(request);
+        asked.push(...[request, ...(request.also ?? [])].map(({ name }) => `${number} ${name}`));
         return answer(request);
       },
       holdings: async () => ({ holdings: [] }),
@@ -69,7 +71,15 @@ async function start(
     const sample = await metrics.getSingleMetric('fairway_looks_total')?.get();
     return Object.fromEntries((sample?.values ?? []).map(({ labels, value }) => [labels['outcome'], value]));
   };
-  return { observer, mesh, clock, asked, outcomes, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+  return {
+    observer,
+    mesh,
+    clock,
+    asked,
+    requests,
+    outcomes,
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  };
 }
 
 function saying(...claims: readonly Uint8Array[]): Answer {
@@ -149,6 +159,97 @@ test('tag observer: of a write with more tags than the limit the first 64 are lo
   const keys = Array.from({ length: 70 }, (_, n) => tagKey(`t${n}`));
   await under.observer.look(keys, lookContext());
   assert.equal(under.asked.length, 2 * 64);
+});
+
+/** Answers each question with the claims of its keys, one key after another, when it is told to. */
+function gatedAnswers() {
+  const gates: PromiseWithResolvers<void>[] = [];
+  const answer: Answer = async (request) => {
+    const gate = Promise.withResolvers<void>();
+    gates.push(gate);
+    await gate.promise;
+    const names = [request, ...(request.also ?? [])].map(({ name }) => name);
+    return { claims: names.map((name) => claimOf(gates.length, { name }).bytes) };
+  };
+  return { gates, answer };
+}
+
+test('tag observer: one that leaves a shared question does not end it for the others', async () => {
+  const { gates, answer } = gatedAnswers();
+  await using under = await start(answer, saying());
+  const first = under.observer.look([tagKey('a')], lookContext());
+  await settle();
+  const left = new AbortController();
+  const leaving = under.observer.look([tagKey('b')], lookContext(left.signal));
+  const staying = under.observer.look([tagKey('c')], lookContext());
+  under.clock.advance(2);
+  await settle();
+  left.abort(new Error('the client has gone'));
+  await assert.rejects(leaving, /the client has gone/);
+  for (const gate of gates) gate.resolve();
+  assert.equal((await first).length, 1);
+  assert.deepEqual(await staying, [claimOf(2, { name: 'c' }).bytes]);
+});
+
+test('tag observer: an answer that cannot be read is silence for all who shared it, and for no one else', async () => {
+  let questions = 0;
+  const { gates, answer } = gatedAnswers();
+  const spoiled: Answer = async (request) => {
+    questions += 1;
+    const number = questions;
+    const reply = await answer(request);
+    return number === 2 ? { claims: [...reply.claims, new Uint8Array(9)] } : reply;
+  };
+  await using under = await start(spoiled, saying());
+  const first = under.observer.look([tagKey('a')], lookContext());
+  await settle();
+  const shared = ['b', 'c'].map((name) => under.observer.look([tagKey(name)], lookContext()));
+  under.clock.advance(2);
+  await settle();
+  for (const gate of gates) gate.resolve();
+  assert.equal((await first).length, 1);
+  assert.deepEqual(await Promise.all(shared), [[], []]);
+});
+
+test('tag observer: looks that begin while a region is asked share the next question, and learn nothing older', async () => {
+  const { gates, answer } = gatedAnswers();
+  await using under = await start(answer, saying());
+  const first = under.observer.look([tagKey('a')], lookContext());
+  await settle();
+  const later = ['a', 'b', 'c'].map((name) => under.observer.look([tagKey(name)], lookContext()));
+  await settle();
+  assert.equal(gates.length, 1);
+  gates[0]?.resolve();
+  await first;
+  await settle();
+  assert.equal(gates.length, 2);
+  gates[1]?.resolve();
+  assert.deepEqual(
+    await Promise.all(later),
+    ['a', 'b', 'c'].map((name) => [claimOf(2, { name }).bytes]),
+  );
+  const questions = under.requests.filter(({ name, also = [] }) => name === 'a' && also.length === 2);
+  assert.equal(questions.length, 2);
+  assert.ok(under.requests.every(({ claimsOnly }) => claimsOnly === true));
+});
+
+test('tag observer: a region that has not answered is asked again after 2 ms, and no look waits longer', async () => {
+  const { gates, answer } = gatedAnswers();
+  await using under = await start(answer, saying());
+  const slow = under.observer.look([tagKey('a')], lookContext());
+  await settle();
+  const second = under.observer.look([tagKey('b')], lookContext());
+  await settle();
+  under.clock.advance(1);
+  await settle();
+  assert.equal(gates.length, 1);
+  under.clock.advance(1);
+  await settle();
+  assert.equal(gates.length, 2);
+  gates[1]?.resolve();
+  assert.equal((await second).length, 1);
+  gates[0]?.resolve();
+  assert.equal((await slow).length, 1);
 });
 
 /** A writer over a look that answers at once; tells what was looked at and what was written. */

@@ -34,6 +34,11 @@ test('wire requests: questions that cannot be are refused', () => {
     [{ requestId: 'x'.repeat(129) }, /requestId/],
     [{ repository: 'x'.repeat(256) }, /repository: 256 characters/],
     [{ name: 'x'.repeat(256) }, /name: 256 characters/],
+    [{ also: Array.from({ length: 16 }, () => ({ kind: 1, repository: '', name: 'v' })) }, /also: 16 keys/],
+    [
+      { also: Array.from({ length: 1 }, () => ({ kind: 0, repository: '', name: 'v' })) },
+      /also\[0\].kind: 0 is no kind/,
+    ],
   ] as const) {
     assertMalformed(() => fromLocateRequest(create(LocateRequestSchema, { ...locate, ...change })), message);
   }
@@ -79,6 +84,9 @@ test('wire requests: answers that cannot be are refused', () => {
 test('wire requests: questions and answers arrive as they were sent', () => {
   const locate = { requestId: '', kind: 255, repository: '', name: 'everywhere' };
   assert.deepEqual(fromLocateRequest(toLocateRequest(locate)), locate);
+  const also = Array.from({ length: 15 }, (_, n) => ({ kind: 1, repository: 'prod/web', name: `v${n}` }));
+  const look = { ...locate, also, claimsOnly: true };
+  assert.deepEqual(fromLocateRequest(toLocateRequest(look)), look);
   const located = {
     claims: [claimBytes(ONE, 1)],
     manifest: { mediaType: 'x/y', bytes: new Uint8Array(65_536) },

@@ -14,7 +14,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file fairway/mesh/v1/mesh.proto.
  */
 export const file_fairway_mesh_v1_mesh: GenFile = /*@__PURE__*/
-  fileDesc("ChpmYWlyd2F5L21lc2gvdjEvbWVzaC5wcm90bxIPZmFpcndheS5tZXNoLnYxInQKBUhlbGxvEg8KB21lc2hfaWQYASABKAkSDgoGcmVnaW9uGAIgASgNEg0KBWVwb2NoGAMgASgGEhQKDHByb3RvY29sX21pbhgEIAEoDRIUCgxwcm90b2NvbF9tYXgYBSABKA0SDwoHd2FsbF9tcxgGIAEoAyK/AQoNRm9sbG93UmVxdWVzdBInCgVoZWxsbxgBIAEoCzIWLmZhaXJ3YXkubWVzaC52MS5IZWxsb0gAEioKBmZvbGxvdxgCIAEoCzIYLmZhaXJ3YXkubWVzaC52MS5DdXJzb3JzSAASJwoDYWNrGAMgASgLMhguZmFpcndheS5tZXNoLnYxLkN1cnNvcnNIABIlCgRiZWF0GAQgASgLMhUuZmFpcndheS5tZXNoLnYxLkJlYXRIAEIJCgdtZXNzYWdlIsEBCg5Gb2xsb3dSZXNwb25zZRInCgVoZWxsbxgBIAEoCzIWLmZhaXJ3YXkubWVzaC52MS5IZWxsb0gAEicKBWRlbHRhGAIgASgLMhYuZmFpcndheS5tZXNoLnYxLkRlbHRhSAASKwoHc3VtbWFyeRgDIAEoCzIYLmZhaXJ3YXkubWVzaC52MS5TdW1tYXJ5SAASJQoEYmVhdBgEIAEoCzIVLmZhaXJ3YXkubWVzaC52MS5CZWF0SABCCQoHbWVzc2FnZSIoCgRCZWF0Eg8KB3NlbnRfdXMYASABKAYSDwoHZWNob191cxgCIAEoBiJJCgdDdXJzb3JzEigKB2N1cnNvcnMYASADKAsyFy5mYWlyd2F5Lm1lc2gudjEuQ3Vyc29yEhQKDGNyZWRpdF9ieXRlcxgCIAEoDSJDCgZDdXJzb3ISDgoGcmVnaW9uGAEgASgNEg0KBWVwb2NoGAIgASgGEgwKBGhhdmUYAyABKAQSDAoEc2FmZRgEIAEoBCKFAQoFRGVsdGESDgoGcmVnaW9uGAEgASgNEg0KBWVwb2NoGAIgASgGEgwKBGZyb20YAyABKAQSCgoCdG8YBCABKAQSDAoEaGVhZBgFIAEoBBINCgVleGFjdBgGIAEoCBImCgZjbGFpbXMYByADKAsyFi5mYWlyd2F5Lm1lc2gudjEuQ2xhaW0iQwoFQ2xhaW0SDQoFYnl0ZXMYASABKAwSKwoIbWFuaWZlc3QYAiABKAsyGS5mYWlyd2F5Lm1lc2gudjEuTWFuaWZlc3QiLQoITWFuaWZlc3QSEgoKbWVkaWFfdHlwZRgBIAEoCRINCgVieXRlcxgCIAEoDCIxCgdTdW1tYXJ5EiYKBWhlYWRzGAEgAygLMhcuZmFpcndheS5tZXNoLnYxLkN1cnNvciJTCg1Mb2NhdGVSZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSDAoEa2luZBgCIAEoDRISCgpyZXBvc2l0b3J5GAMgASgJEgwKBG5hbWUYBCABKAkiTQoOTG9jYXRlUmVzcG9uc2USDgoGY2xhaW1zGAEgAygMEisKCG1hbmlmZXN0GAIgASgLMhkuZmFpcndheS5tZXNoLnYxLk1hbmlmZXN0IjYKD0hvbGRpbmdzUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEg8KB2RpZ2VzdHMYAiADKAkiPgoQSG9sZGluZ3NSZXNwb25zZRIqCghob2xkaW5ncxgBIAMoCzIYLmZhaXJ3YXkubWVzaC52MS5Ib2xkaW5nIoMCCgdIb2xkaW5nEg4KBmRpZ2VzdBgBIAEoCRIsCgVzdGF0ZRgCIAEoDjIdLmZhaXJ3YXkubWVzaC52MS5Ib2xkaW5nU3RhdGUSEgoKc2l6ZV9ieXRlcxgDIAEoBBIXCg9zaXplX2J5dGVzX2hlcmUYBCABKAQSRAoPYnl0ZXNfYnlfc291cmNlGAUgAygLMisuZmFpcndheS5tZXNoLnYxLkhvbGRpbmcuQnl0ZXNCeVNvdXJjZUVudHJ5EhEKCXN0b3JlZF9tcxgGIAEoAxo0ChJCeXRlc0J5U291cmNlRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgEOgI4ASp9CgxIb2xkaW5nU3RhdGUSHQoZSE9MRElOR19TVEFURV9VTlNQRUNJRklFRBAAEhoKFkhPTERJTkdfU1RBVEVfQ09NUExFVEUQARIZChVIT0xESU5HX1NUQVRFX0ZJTExJTkcQAhIXChNIT0xESU5HX1NUQVRFX0tOT1dOEAMy+AEKC01lc2hTZXJ2aWNlEk0KBkZvbGxvdxIeLmZhaXJ3YXkubWVzaC52MS5Gb2xsb3dSZXF1ZXN0Gh8uZmFpcndheS5tZXNoLnYxLkZvbGxvd1Jlc3BvbnNlKAEwARJJCgZMb2NhdGUSHi5mYWlyd2F5Lm1lc2gudjEuTG9jYXRlUmVxdWVzdBofLmZhaXJ3YXkubWVzaC52MS5Mb2NhdGVSZXNwb25zZRJPCghIb2xkaW5ncxIgLmZhaXJ3YXkubWVzaC52MS5Ib2xkaW5nc1JlcXVlc3QaIS5mYWlyd2F5Lm1lc2gudjEuSG9sZGluZ3NSZXNwb25zZWIGcHJvdG8z");
+  fileDesc("ChpmYWlyd2F5L21lc2gvdjEvbWVzaC5wcm90bxIPZmFpcndheS5tZXNoLnYxInQKBUhlbGxvEg8KB21lc2hfaWQYASABKAkSDgoGcmVnaW9uGAIgASgNEg0KBWVwb2NoGAMgASgGEhQKDHByb3RvY29sX21pbhgEIAEoDRIUCgxwcm90b2NvbF9tYXgYBSABKA0SDwoHd2FsbF9tcxgGIAEoAyK/AQoNRm9sbG93UmVxdWVzdBInCgVoZWxsbxgBIAEoCzIWLmZhaXJ3YXkubWVzaC52MS5IZWxsb0gAEioKBmZvbGxvdxgCIAEoCzIYLmZhaXJ3YXkubWVzaC52MS5DdXJzb3JzSAASJwoDYWNrGAMgASgLMhguZmFpcndheS5tZXNoLnYxLkN1cnNvcnNIABIlCgRiZWF0GAQgASgLMhUuZmFpcndheS5tZXNoLnYxLkJlYXRIAEIJCgdtZXNzYWdlIsEBCg5Gb2xsb3dSZXNwb25zZRInCgVoZWxsbxgBIAEoCzIWLmZhaXJ3YXkubWVzaC52MS5IZWxsb0gAEicKBWRlbHRhGAIgASgLMhYuZmFpcndheS5tZXNoLnYxLkRlbHRhSAASKwoHc3VtbWFyeRgDIAEoCzIYLmZhaXJ3YXkubWVzaC52MS5TdW1tYXJ5SAASJQoEYmVhdBgEIAEoCzIVLmZhaXJ3YXkubWVzaC52MS5CZWF0SABCCQoHbWVzc2FnZSIoCgRCZWF0Eg8KB3NlbnRfdXMYASABKAYSDwoHZWNob191cxgCIAEoBiJJCgdDdXJzb3JzEigKB2N1cnNvcnMYASADKAsyFy5mYWlyd2F5Lm1lc2gudjEuQ3Vyc29yEhQKDGNyZWRpdF9ieXRlcxgCIAEoDSJDCgZDdXJzb3ISDgoGcmVnaW9uGAEgASgNEg0KBWVwb2NoGAIgASgGEgwKBGhhdmUYAyABKAQSDAoEc2FmZRgEIAEoBCKFAQoFRGVsdGESDgoGcmVnaW9uGAEgASgNEg0KBWVwb2NoGAIgASgGEgwKBGZyb20YAyABKAQSCgoCdG8YBCABKAQSDAoEaGVhZBgFIAEoBBINCgVleGFjdBgGIAEoCBImCgZjbGFpbXMYByADKAsyFi5mYWlyd2F5Lm1lc2gudjEuQ2xhaW0iQwoFQ2xhaW0SDQoFYnl0ZXMYASABKAwSKwoIbWFuaWZlc3QYAiABKAsyGS5mYWlyd2F5Lm1lc2gudjEuTWFuaWZlc3QiLQoITWFuaWZlc3QSEgoKbWVkaWFfdHlwZRgBIAEoCRINCgVieXRlcxgCIAEoDCIxCgdTdW1tYXJ5EiYKBWhlYWRzGAEgAygLMhcuZmFpcndheS5tZXNoLnYxLkN1cnNvciKRAQoNTG9jYXRlUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEgwKBGtpbmQYAiABKA0SEgoKcmVwb3NpdG9yeRgDIAEoCRIMCgRuYW1lGAQgASgJEicKBGFsc28YBSADKAsyGS5mYWlyd2F5Lm1lc2gudjEuQ2xhaW1LZXkSEwoLY2xhaW1zX29ubHkYBiABKAgiOgoIQ2xhaW1LZXkSDAoEa2luZBgBIAEoDRISCgpyZXBvc2l0b3J5GAIgASgJEgwKBG5hbWUYAyABKAkiTQoOTG9jYXRlUmVzcG9uc2USDgoGY2xhaW1zGAEgAygMEisKCG1hbmlmZXN0GAIgASgLMhkuZmFpcndheS5tZXNoLnYxLk1hbmlmZXN0IjYKD0hvbGRpbmdzUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEg8KB2RpZ2VzdHMYAiADKAkiPgoQSG9sZGluZ3NSZXNwb25zZRIqCghob2xkaW5ncxgBIAMoCzIYLmZhaXJ3YXkubWVzaC52MS5Ib2xkaW5nIoMCCgdIb2xkaW5nEg4KBmRpZ2VzdBgBIAEoCRIsCgVzdGF0ZRgCIAEoDjIdLmZhaXJ3YXkubWVzaC52MS5Ib2xkaW5nU3RhdGUSEgoKc2l6ZV9ieXRlcxgDIAEoBBIXCg9zaXplX2J5dGVzX2hlcmUYBCABKAQSRAoPYnl0ZXNfYnlfc291cmNlGAUgAygLMisuZmFpcndheS5tZXNoLnYxLkhvbGRpbmcuQnl0ZXNCeVNvdXJjZUVudHJ5EhEKCXN0b3JlZF9tcxgGIAEoAxo0ChJCeXRlc0J5U291cmNlRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgEOgI4ASp9CgxIb2xkaW5nU3RhdGUSHQoZSE9MRElOR19TVEFURV9VTlNQRUNJRklFRBAAEhoKFkhPTERJTkdfU1RBVEVfQ09NUExFVEUQARIZChVIT0xESU5HX1NUQVRFX0ZJTExJTkcQAhIXChNIT0xESU5HX1NUQVRFX0tOT1dOEAMy+AEKC01lc2hTZXJ2aWNlEk0KBkZvbGxvdxIeLmZhaXJ3YXkubWVzaC52MS5Gb2xsb3dSZXF1ZXN0Gh8uZmFpcndheS5tZXNoLnYxLkZvbGxvd1Jlc3BvbnNlKAEwARJJCgZMb2NhdGUSHi5mYWlyd2F5Lm1lc2gudjEuTG9jYXRlUmVxdWVzdBofLmZhaXJ3YXkubWVzaC52MS5Mb2NhdGVSZXNwb25zZRJPCghIb2xkaW5ncxIgLmZhaXJ3YXkubWVzaC52MS5Ib2xkaW5nc1JlcXVlc3QaIS5mYWlyd2F5Lm1lc2gudjEuSG9sZGluZ3NSZXNwb25zZWIGcHJvdG8z");
 
 /**
  * @generated from message fairway.mesh.v1.Hello
@@ -359,6 +359,20 @@ export type LocateRequest = Message<"fairway.mesh.v1.LocateRequest"> & {
    * @generated from field: string name = 4;
    */
   name: string;
+
+  /**
+   * Further keys; the claims of all of them are answered together, in no order.
+   *
+   * @generated from field: repeated fairway.mesh.v1.ClaimKey also = 5;
+   */
+  also: ClaimKey[];
+
+  /**
+   * No manifest is wanted.
+   *
+   * @generated from field: bool claims_only = 6;
+   */
+  claimsOnly: boolean;
 };
 
 /**
@@ -367,6 +381,33 @@ export type LocateRequest = Message<"fairway.mesh.v1.LocateRequest"> & {
  */
 export const LocateRequestSchema: GenMessage<LocateRequest> = /*@__PURE__*/
   messageDesc(file_fairway_mesh_v1_mesh, 10);
+
+/**
+ * @generated from message fairway.mesh.v1.ClaimKey
+ */
+export type ClaimKey = Message<"fairway.mesh.v1.ClaimKey"> & {
+  /**
+   * @generated from field: uint32 kind = 1;
+   */
+  kind: number;
+
+  /**
+   * @generated from field: string repository = 2;
+   */
+  repository: string;
+
+  /**
+   * @generated from field: string name = 3;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message fairway.mesh.v1.ClaimKey.
+ * Use `create(ClaimKeySchema)` to create a new message.
+ */
+export const ClaimKeySchema: GenMessage<ClaimKey> = /*@__PURE__*/
+  messageDesc(file_fairway_mesh_v1_mesh, 11);
 
 /**
  * @generated from message fairway.mesh.v1.LocateResponse
@@ -388,7 +429,7 @@ export type LocateResponse = Message<"fairway.mesh.v1.LocateResponse"> & {
  * Use `create(LocateResponseSchema)` to create a new message.
  */
 export const LocateResponseSchema: GenMessage<LocateResponse> = /*@__PURE__*/
-  messageDesc(file_fairway_mesh_v1_mesh, 11);
+  messageDesc(file_fairway_mesh_v1_mesh, 12);
 
 /**
  * @generated from message fairway.mesh.v1.HoldingsRequest
@@ -410,7 +451,7 @@ export type HoldingsRequest = Message<"fairway.mesh.v1.HoldingsRequest"> & {
  * Use `create(HoldingsRequestSchema)` to create a new message.
  */
 export const HoldingsRequestSchema: GenMessage<HoldingsRequest> = /*@__PURE__*/
-  messageDesc(file_fairway_mesh_v1_mesh, 12);
+  messageDesc(file_fairway_mesh_v1_mesh, 13);
 
 /**
  * @generated from message fairway.mesh.v1.HoldingsResponse
@@ -427,7 +468,7 @@ export type HoldingsResponse = Message<"fairway.mesh.v1.HoldingsResponse"> & {
  * Use `create(HoldingsResponseSchema)` to create a new message.
  */
 export const HoldingsResponseSchema: GenMessage<HoldingsResponse> = /*@__PURE__*/
-  messageDesc(file_fairway_mesh_v1_mesh, 13);
+  messageDesc(file_fairway_mesh_v1_mesh, 14);
 
 /**
  * @generated from message fairway.mesh.v1.Holding
@@ -469,7 +510,7 @@ export type Holding = Message<"fairway.mesh.v1.Holding"> & {
  * Use `create(HoldingSchema)` to create a new message.
  */
 export const HoldingSchema: GenMessage<Holding> = /*@__PURE__*/
-  messageDesc(file_fairway_mesh_v1_mesh, 14);
+  messageDesc(file_fairway_mesh_v1_mesh, 15);
 
 /**
  * @generated from enum fairway.mesh.v1.HoldingState
