@@ -12,7 +12,7 @@ import { type Reference, type RepositoryName, referenceText, type Tag } from '#d
 import type { RequestContext } from '#domain/request-context.ts';
 import type { Clock } from '#runtime/clock.ts';
 import type { Log } from '#runtime/log.ts';
-import type { BlobStat, BlobStore, ByteRange } from '#storage/blob-store.ts';
+import type { BlobStat, BlobStore, ByteRange, ReadStream } from '#storage/blob-store.ts';
 import { isDiskRefusal } from '#storage/disk-error.ts';
 import type { BlobRows, ManifestRow, ManifestRows, ViewRows } from '#storage/metadata.ts';
 import type { BlobUse } from './blob-use.ts';
@@ -59,7 +59,7 @@ export type BlobRead = {
    * A stream of the range, or of the whole blob. It ends with an error, short of its last piece, when the bytes turn
    * out to be wrong or cannot be had; a reader that leaves must abort the signal or return the iterator.
    */
-  open(range: ByteRange | undefined, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>>;
+  open(range: ByteRange | undefined, signal: AbortSignal): Promise<ReadStream>;
 };
 
 type Wanted = {

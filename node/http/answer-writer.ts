@@ -6,9 +6,9 @@
  * never by RST: containerd, docker and podman resume at the same byte elsewhere after an early end, and give up
  * after a reset. Closing the socket only after everything written was flushed is what makes it a FIN.
  */
-import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import type { Clock } from '#runtime/clock.ts';
+import type { ReadStream } from '#storage/blob-store.ts';
 import type { Answer } from './answer.ts';
 import type { Call } from './call.ts';
 
@@ -46,7 +46,7 @@ async function writeWhole(call: Call, answer: Answer, clock: Clock): Promise<Wri
   return WHOLE;
 }
 
-async function writeStream(call: Call, answer: Answer, stream: AsyncIterable<Uint8Array>): Promise<Written> {
+async function writeStream(call: Call, answer: Answer, stream: ReadStream): Promise<Written> {
   const { response } = call;
   const expected = Number(answer.headers['Content-Length']);
   const iterator = stream[Symbol.asyncIterator]();
@@ -54,26 +54,48 @@ async function writeStream(call: Call, answer: Answer, stream: AsyncIterable<Uin
     const first = await iterator.next();
     if (response.destroyed) return GONE;
     writeHead(call, answer);
-    return await pump(call, iterator, { first, expected });
+    return await pump(call, iterator, { first, expected, release: (piece) => stream.release?.(piece) });
   } finally {
     await iterator.return?.();
   }
 }
 
+type Pumped = {
+  readonly first: IteratorResult<Uint8Array>;
+  readonly expected: number;
+  /** Takes the memory of a piece that was sent. */
+  readonly release: (piece: Uint8Array) => void;
+};
+
 async function pump(
   call: Call,
   iterator: AsyncIterator<Uint8Array>,
-  { first, expected }: { readonly first: IteratorResult<Uint8Array>; readonly expected: number },
+  { first, expected, release }: Pumped,
 ): Promise<Written> {
   const { response } = call;
   const { signal } = call.context;
+  let wake: () => void = () => undefined;
+  // One listener for the whole stream: one a piece costs as much as the piece's way through Node.
+  const onAbort = () => wake();
+  signal.addEventListener('abort', onAbort, { once: true });
   try {
     for (let next = first; next.done !== true; next = await iterator.next()) {
       signal.throwIfAborted();
       if (call.bytesOut + next.value.length > expected)
         throw new Error('the source has more bytes than it said');
       call.bytesOut += next.value.length;
-      if (!response.write(next.value)) await once(response, 'drain', { signal });
+      const piece = next.value;
+      const isTaken = response.write(piece, (failure) => {
+        // The kernel has its own copy now. Of a write that failed nobody knows, so its piece is not used again.
+        if (failure == null && !response.destroyed) release(piece);
+      });
+      if (isTaken) continue;
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+        response.once('drain', resolve);
+        if (signal.aborted) resolve();
+      });
+      signal.throwIfAborted();
     }
     if (call.bytesOut < expected) throw new Error('the source has fewer bytes than it said');
     response.end();
@@ -82,6 +104,8 @@ async function pump(
     if (response.destroyed) return GONE;
     endShort(response);
     return { outcome: 'short', thrown };
+  } finally {
+    signal.removeEventListener('abort', onAbort);
   }
 }
 

@@ -5,6 +5,7 @@
 import type { ContentSource } from '#content/upstream.ts';
 import type { Digest } from '#domain/digest.ts';
 import { RegistryError } from '#domain/errors.ts';
+import type { ReadStream } from '#storage/blob-store.ts';
 import { entityTag } from './conditional.ts';
 
 export type Headers = Record<string, string | number | readonly string[]>;
@@ -15,7 +16,7 @@ export type Answer = {
   /** All of the body; absent for an empty one. */
   readonly body?: Uint8Array | string;
   /** The body piece by piece, of exactly the `Content-Length` in `headers`. */
-  readonly stream?: AsyncIterable<Uint8Array>;
+  readonly stream?: ReadStream;
 };
 
 export const DIGEST_HEADER = 'Docker-Content-Digest';

@@ -16,12 +16,14 @@ import type {
   BlobStore,
   ByteRange,
   FileRemoval,
+  ReadStream,
   Upload,
   UploadExpiry,
 } from './blob-store.ts';
 import { diskError, systemCode } from './disk-error.ts';
 import { streamOf } from './file-stream.ts';
 import type { DigestRange } from './metadata-garbage.ts';
+import { PieceMemory } from './piece-memory.ts';
 import { FilesystemUpload, type FilesystemUploadStart } from './upload-filesystem.ts';
 
 export type FilesystemBlobStoreConfig = {
@@ -68,6 +70,7 @@ class FilesystemBlobStore implements BlobStore, BlobFiles {
   readonly #random: Random;
   /** By file name, the idlest first. */
   readonly #open = new Map<string, FilesystemUpload>();
+  readonly #memory = new PieceMemory();
 
   constructor(folders: { readonly blobs: BlobFolder; readonly uploads: string }, random: Random) {
     this.#blobs = folders.blobs;
@@ -85,7 +88,7 @@ class FilesystemBlobStore implements BlobStore, BlobFiles {
     digest: Digest,
     range: ByteRange | undefined,
     signal: AbortSignal,
-  ): Promise<AsyncIterable<Uint8Array> | undefined> {
+  ): Promise<ReadStream | undefined> {
     signal.throwIfAborted();
     return await reading(async () => {
       const handle = await openIfHere(this.#blobs.pathOf(digest));
@@ -93,7 +96,8 @@ class FilesystemBlobStore implements BlobStore, BlobFiles {
       try {
         const { size } = await handle.stat();
         const end = Math.min(size, (range?.end ?? size) + 1);
-        return streamOf(handle, { start: range?.start ?? 0, end: () => end, signal });
+        const { start } = range ?? { start: 0 };
+        return streamOf(handle, { start, end: () => end, signal, memory: this.#memory });
       } catch (thrown) {
         await handle.close();
         throw thrown;
