@@ -28,19 +28,26 @@ export async function writeAnswer(call: Call, answer: Answer, clock: Clock): Pro
   return writeWhole(call, answer, clock);
 }
 
+/** True when the answer was written; false where it takes longer, and nothing was done. */
+export function writeAtOnce(call: Call, answer: Answer): boolean {
+  const { response, method } = call;
+  if (answer.stream !== undefined || response.destroyed || call.body.isUnread) return false;
+  writeHead(call, answer);
+  const bytes = method === 'HEAD' ? undefined : answer.body;
+  call.bytesOut = bytes?.length ?? 0;
+  response.end(bytes, 'latin1');
+  return true;
+}
+
 async function writeWhole(call: Call, answer: Answer, clock: Clock): Promise<Written> {
+  if (writeAtOnce(call, answer)) return WHOLE;
   const { response, body } = call;
-  const isUnread = body.isUnread;
   writeHead(call, answer);
   const bytes = call.method === 'HEAD' ? undefined : answer.body;
   call.bytesOut = bytes?.length ?? 0;
-  if (!isUnread) {
-    response.end(bytes);
-    return WHOLE;
-  }
   // The client has its whole answer before it has sent its whole request; see `RequestBody.discard`.
   if (bytes === undefined) response.flushHeaders();
-  else response.write(bytes);
+  else response.write(bytes, 'latin1');
   await body.discard(clock, call.context.signal);
   response.end();
   return WHOLE;
@@ -119,7 +126,7 @@ function endShort(response: ServerResponse): void {
 function writeHead(call: Call, answer: Answer): void {
   const headers = {
     'Docker-Distribution-Api-Version': 'registry/2.0',
-    'Fairway-Request-Id': call.context.requestId,
+    'Fairway-Request-Id': call.requestId,
     'X-Content-Type-Options': 'nosniff',
     ...answer.headers,
     ...(call.body.closesConnection ? { Connection: 'close' } : undefined),

@@ -13,7 +13,7 @@ export type Headers = Record<string, string | number | readonly string[]>;
 export type Answer = {
   readonly status: number;
   readonly headers: Headers;
-  /** All of the body; absent for an empty one. */
+  /** All of the body; absent for an empty one. A text is of bytes, one a character (`latin1`). */
   readonly body?: Uint8Array | string;
   /** The body piece by piece, of exactly the `Content-Length` in `headers`. */
   readonly stream?: ReadStream;

@@ -35,17 +35,19 @@ const SINGLE_HEADERS: ReadonlySet<string> = new Set([
 export class Call {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
-  readonly body: RequestBody;
   readonly startedMs: number;
   readonly requestId: string;
   /** The route's name in metrics; `none` until it is known. */
   route = 'none';
   /** Bytes of the answer's body that were handed to the socket. */
   bytesOut = 0;
-  #context: RequestContext;
+  #caller = ANONYMOUS;
+  #context: RequestContext | undefined;
+  #body: RequestBody | undefined;
   #target: RequestTarget | undefined;
   #query: URLSearchParams | undefined;
-  readonly #controller = new AbortController();
+  #controller: AbortController | undefined;
+  #aborted: { readonly reason: unknown } | undefined;
 
   constructor(
     raw: { readonly request: IncomingMessage; readonly response: ServerResponse },
@@ -55,17 +57,24 @@ export class Call {
     this.response = raw.response;
     this.requestId = about.requestId;
     this.startedMs = about.startedMs;
-    this.body = new RequestBody(raw.request, raw.response);
-    this.#context = this.#contextOf(ANONYMOUS);
+  }
+
+  // Made when they are asked for: together they cost as much as answering a manifest that is in memory, and its way
+  // needs none of them.
+  get body(): RequestBody {
+    this.#body ??= new RequestBody(this.request, this.response);
+    return this.#body;
   }
 
   get context(): RequestContext {
+    this.#context ??= { requestId: this.requestId, signal: this.#signal(), ...this.#caller };
     return this.#context;
   }
 
   /** Replaces the anonymous caller; before anybody was given the context. */
   identify(caller: Caller): void {
-    this.#context = this.#contextOf(caller);
+    this.#caller = caller;
+    this.#context = undefined;
   }
 
   get method(): string {
@@ -110,10 +119,15 @@ export class Call {
 
   /** Ends the context's signal; for a call that is over by itself this changes nothing. */
   abort(reason: unknown): void {
-    this.#controller.abort(reason);
+    this.#aborted ??= { reason };
+    this.#controller?.abort(reason);
   }
 
-  #contextOf(caller: Caller): RequestContext {
-    return { requestId: this.requestId, signal: this.#controller.signal, ...caller };
+  #signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      if (this.#aborted !== undefined) this.#controller.abort(this.#aborted.reason);
+    }
+    return this.#controller.signal;
   }
 }

@@ -39,8 +39,8 @@ export class FileStream implements AsyncIterableIterator<Uint8Array, undefined>,
   #handle: Promise<FileHandle> | undefined;
   #ahead: Promise<Uint8Array | undefined> | undefined;
   #closed: Promise<void> | undefined;
-  /** Pieces that the consumer has: two, if it releases them. A piece that it has not, it cannot give back. */
-  readonly #lent = new Set<ArrayBufferLike>();
+  /** What the consumer has: nothing else can it give back. Weak, because most consumers give nothing back. */
+  readonly #lent = new WeakSet<ArrayBufferLike>();
 
   constructor(source: FileStreamSource, handle?: Promise<FileHandle>) {
     this.#source = source;

@@ -20,6 +20,7 @@ import { SqliteReader } from './sqlite-reader.ts';
 import { prepareSchema, type SqliteOrigin } from './sqlite-schema.ts';
 import { openSqliteWriter } from './sqlite-writer.ts';
 import type { Store } from './statement.ts';
+import { ViewWriteListeners } from './view-write-listeners.ts';
 
 /** `epochForNewDatabase` is used once, when the file is made. */
 export type SqliteMetadataConfig = SqliteOrigin & { readonly path: string };
@@ -39,16 +40,18 @@ export async function openSqliteMetadata(
   // Disposed of first, so that the writer's connection is the last one, and removes the log.
   const reader = stack.use(new SqliteReader(config.path));
   const store: Store = { db: openCompilingKysely(), reader, writer };
+  const viewWrites = new ViewWriteListeners();
   const manifestStatements = prepareManifestStatements(store.db);
   const slices = {
     blobs: openBlobRows(store),
     manifests: openManifestRows(store, manifestStatements),
     views: openViewRows(store),
-    claims: openClaimRows(store, manifestStatements, deps),
+    claims: openClaimRows(store, manifestStatements, { ...deps, written: (keys) => viewWrites.tell(keys) }),
     tasks: openTaskRows(store),
     cachedTags: openCachedTagRows(store),
     blobUses: openBlobUseRows(store),
     garbage: openGarbageRows(store),
+    viewWrites,
   };
   const owned = stack.move();
   return { ...slices, [Symbol.asyncDispose]: () => owned.disposeAsync() };

@@ -38,6 +38,7 @@ export class MemoryContent {
   }
 
   readonly reader: RegistryServerDeps['reader'] = {
+    warmManifest: () => undefined,
     manifest: async (repository, reference, context): Promise<ManifestRead> => {
       this.contexts.push(context);
       if (this.fault !== undefined) throw this.fault;
