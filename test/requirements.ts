@@ -17,7 +17,8 @@ export function requires(...programs: readonly string[]): { readonly skip: strin
   return { skip: reason };
 }
 
-function isThere(program: string): boolean {
+/** Whether the program can be run; for what may be missing without a word. */
+export function isThere(program: string): boolean {
   if (program === 'root') return process.getuid?.() === 0;
   return (process.env['PATH'] ?? '').split(delimiter).some((folder) => {
     try {
