@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openAdminToken } from '#access/admin-token.ts';
+import type { Digest } from '#domain/digest.ts';
 import { messageOf } from '#domain/errors.ts';
 import { mintEpoch } from '#domain/region.ts';
 import { openManagementServer } from '#http/management-server.ts';
@@ -29,6 +30,7 @@ import { systemClock } from '#runtime/clock.ts';
 import type { Log } from '#runtime/log.ts';
 import { openMetrics } from '#runtime/metrics.ts';
 import { randomId, systemRandom } from '#runtime/random.ts';
+import type { BlobPlaces } from '#storage/blob-store.ts';
 import { openFilesystemBlobStore } from '#storage/blob-store-filesystem.ts';
 import { lockFolder } from '#storage/folder-lock.ts';
 import { openSqliteMetadata } from '#storage/metadata-sqlite.ts';
@@ -216,6 +218,7 @@ export async function startNode(
         {
           ...{ ...servers, gate: access.gate, reader: content.reader, writer: content.writer },
           ...{ views: metadata.views, manifests: metadata.manifests, cachedTags: metadata.cachedTags },
+          ...accelRedirect(config, blobs),
         },
         { ...config.registry, region: region.name },
       ),
@@ -228,6 +231,11 @@ export async function startNode(
   });
   log.info('node started', { address: addressText(config.registry), durationMs: clock.nowMs() - startedMs });
   return stack.move();
+}
+
+function accelRedirect({ accelRedirect: accel }: NodeConfig, blobs: BlobPlaces) {
+  if (accel === undefined) return {};
+  return { accelRedirect: (digest: Digest) => `${accel.location}${blobs.placeOf(digest)}` };
 }
 
 function readTls(config: NodeConfig) {

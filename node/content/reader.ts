@@ -57,6 +57,8 @@ export type BlobRead = {
   readonly digest: Digest;
   readonly sizeBytes: number;
   readonly source: ContentSource;
+  /** All of it is in our store, where it was verified before it came in. */
+  readonly isStored?: true;
   /**
    * A stream of the range, or of the whole blob. It ends with an error, short of its last piece, when the bytes turn
    * out to be wrong or cannot be had; a reader that leaves must abort the signal or return the iterator.
@@ -141,6 +143,7 @@ export class ContentReader implements Disposable {
       digest,
       sizeBytes,
       source: this.#here,
+      isStored: true,
       open: async (range, signal) => {
         const stream = await this.#local.open(stat, range, signal);
         if (stream !== undefined) return stream;

@@ -7,6 +7,7 @@
 import type { ContentReader, ManifestRead } from '#content/reader.ts';
 import type { ContentWriter } from '#content/writer.ts';
 import { type ApiPath, parseApiPath } from '#domain/api-path.ts';
+import type { Digest } from '#domain/digest.ts';
 import { RegistryError, UnavailableError } from '#domain/errors.ts';
 import { MANIFEST_BYTES_MAX } from '#domain/manifest.ts';
 import type { RegionName } from '#domain/region.ts';
@@ -38,6 +39,8 @@ export type RegistryServerDeps = CallServerDeps & {
   readonly manifests: Pick<ManifestRows, 'referrers' | 'isLinked' | 'find'>;
   readonly cachedTags: Pick<CachedTagRows, 'list'>;
   readonly health: Pick<Health, 'ready'>;
+  /** The path by which an nginx in front finds a blob's file. */
+  readonly accelRedirect?: (digest: Digest) => string;
 };
 
 export type RegistryServerConfig = ListenConfig & {

@@ -59,6 +59,12 @@ export interface BlobFiles {
   expireUploads(expiry: UploadExpiry): Promise<{ readonly count: number; readonly sizeBytes: number }>;
 }
 
+/** Where files lie, for a program of the same machine that may read them. */
+export interface BlobPlaces {
+  /** The path of the blob's file in the folder `blobs`, whether it is there or not. */
+  placeOf(digest: Digest): string;
+}
+
 /** `dryRun`: say what would be removed, and remove nothing. */
 export type FileRemoval = {
   readonly committedBeforeMs: number;

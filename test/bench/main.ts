@@ -6,7 +6,7 @@ import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { table } from '#cli/table.ts';
 import { startMesh } from '#test/processes/mesh-under-test.ts';
-import { requires } from '#test/requirements.ts';
+import { isThere, requires } from '#test/requirements.ts';
 import { prepareBenches } from './benches.ts';
 import { DockerRegistry } from './docker-registry.ts';
 import {
@@ -29,7 +29,7 @@ const HELP = `npm run bench -- [--only NAME] [--rounds N] [--json FILE]
 Fairway beside docker-registry, bare node:http and zot, in turn, on this machine. A ratio above 1 says that Fairway is
 better. Each row has the processor time (of an operation, where they were counted, else of a round) and the memory of
 both sides' processes; FILE has all of it.
-Names: manifest-get, blob-download, blob-push, push-here-pull-there, tag-list-page-growth; and, against a limit of
+Names: manifest-get, blob-download, blob-download-nginx, blob-push, push-here-pull-there, tag-list-page-growth; and, against a limit of
 their own: idle-connections-p99, tag-list-page, million-manifests-start, million-manifests-resident,
 tag-known-elsewhere, first-byte-delay, tag-bytes-growth
 
@@ -44,7 +44,10 @@ const GROUPS: readonly {
   readonly names: readonly string[];
   readonly prepare: (stack: AsyncDisposableStack) => Promise<readonly (Bench | OwnBench)[]>;
 }[] = [
-  { names: ['manifest-get', 'blob-download', 'idle-connections-p99'], prepare: prepareReadBenches },
+  {
+    names: ['manifest-get', 'blob-download', 'blob-download-nginx', 'idle-connections-p99'],
+    prepare: prepareReadBenches,
+  },
   { names: ['tag-list-page-growth', 'tag-list-page'], prepare: prepareTagListBenches },
   {
     names: ['blob-push', 'push-here-pull-there', 'tag-known-elsewhere', 'first-byte-delay'],
@@ -84,6 +87,7 @@ async function main(): Promise<number> {
   const results: BenchResult[] = [];
   const progress = (text: string) => process.stderr.write(`${text}\n`);
   if (!ZotRegistry.isInstalled()) progress(WITHOUT_ZOT);
+  if (!isThere('nginx')) progress('blob-download-nginx is not measured: nginx is not on PATH');
   for (const group of groups) {
     await using stack = new AsyncDisposableStack();
     for (const bench of await group.prepare(stack)) {
@@ -135,7 +139,7 @@ function ratioText(result: BenchResult): string {
 
 function barText(result: BenchResult): string {
   if (result.bar === null) return '-';
-  const bar = result.peer === 'none' ? `at most ${result.bar} ${result.unit}` : `${result.bar}×`;
+  const bar = result.peer === 'none' ? `at most ${result.bar} ${result.unit}` : `${format(result.bar)}×`;
   return result.met === null ? bar : `${bar}: ${result.met ? 'met' : 'missed'}`;
 }
 

@@ -1,11 +1,14 @@
 /** Reading from one region, beside docker-registry, beside `node:http` with nothing around it, and zot where it is. */
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
+import { startBehindNginx } from '#test/processes/nginx-in-front.ts';
 import { makeImage, pullImage, pushImage, type TestImage } from '#test/processes/registry-calls.ts';
+import { isThere } from '#test/requirements.ts';
 import { BareNode } from './bare-node.ts';
 import { DockerRegistry } from './docker-registry.ts';
 import type { Bench, OwnBench, Round, Side } from './measure.ts';
 import { OneRegion } from './one-region.ts';
+import { processTree } from './process-usage.ts';
 import { wrk } from './wrk.ts';
 import { ZotRegistry } from './zot-registry.ts';
 
@@ -39,7 +42,8 @@ export async function prepareReadBenches(
   const bare = stack.use(await BareNode.like(region.url, [MANIFEST_PATH, blobPath]));
   const served = { ours: region, theirs: registry, bare, ...(zot === undefined ? {} : { zot }) };
   const rig = { served, small, blobPath };
-  return [manifestGet(rig), blobDownload(rig), idleConnections(rig)];
+  const benches = [manifestGet(rig), blobDownload(rig), idleConnections(rig)];
+  return isThere('nginx') ? [...benches, await blobDownloadByNginx(stack, rig, large)] : benches;
 }
 
 function servedBy(rig: ReadRig, side: Side): Served {
@@ -97,6 +101,29 @@ function blobDownload(rig: ReadRig): Bench {
 export async function downloadRound(url: string): Promise<Round> {
   const { bytesPerSecond, requests } = await wrk(url, { connections: 8, seconds: 5, bytesEach: BLOB_BYTES });
   return { value: bytesPerSecond / 1e6, operations: requests };
+}
+
+/** Another region than the one without nginx, because that one runs as `up` configures it. */
+async function blobDownloadByNginx(
+  stack: AsyncDisposableStack,
+  rig: ReadRig,
+  large: TestImage,
+): Promise<Bench> {
+  const { mesh, nginx } = await startBehindNginx(stack);
+  await pushImage(nginx.url, 'bench/large', 'latest', large);
+  if ((await pullImage(nginx.url, 'bench/large', 'latest')) !== large.digest)
+    throw new Error(`${nginx.url} returned other bytes`);
+  const region = mesh.mesh.pid(mesh.region(0).name) ?? 0;
+  const theirs = servedBy(rig, 'theirs');
+  return {
+    name: 'blob-download-nginx',
+    unit: 'MB/s',
+    better: 'higher',
+    peer: 'docker-registry',
+    bar: 1,
+    processes: (side) => (side === 'ours' ? [region, ...processTree(nginx.pid)] : [theirs.pid]),
+    round: async (side) => await downloadRound(`${side === 'ours' ? nginx.url : theirs.url}${rig.blobPath}`),
+  };
 }
 
 /** Load beside many connections that once asked something and are kept. */
