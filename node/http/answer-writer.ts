@@ -82,7 +82,7 @@ async function pump(
   const { response } = call;
   const { signal } = call.context;
   let wake: () => void = () => undefined;
-  // One listener for the whole stream: one a piece costs as much as the piece's way through Node.
+  // One listener for the whole stream: one a piece would be made and removed 400 times for 100 MB.
   const onAbort = () => wake();
   signal.addEventListener('abort', onAbort, { once: true });
   try {

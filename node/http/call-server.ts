@@ -2,7 +2,9 @@
  * The frame around the distribution API: takes each request over from Node as a `Call`, has it routed, writes the
  * answer or the error, and counts and logs it. The registry and the peer server are two of these.
  *
- * No framework: paths have slashes in names, bodies are never parsed, and the manifest path is the hottest of all.
+ * No framework: paths have slashes in names, bodies are never parsed, and the manifest path is the hottest of all: of
+ * the 9.5 µs that the least answer costs by way of fastify, 1.2 µs are fastify's. A manifest by tag costs 14 to 16 µs,
+ * of which 12 are Node's.
  * Reads are logged at debug: a line per request costs a third of the rate.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';

@@ -59,8 +59,7 @@ export class Call {
     this.startedMs = about.startedMs;
   }
 
-  // Made when they are asked for: together they cost as much as answering a manifest that is in memory, and its way
-  // needs none of them.
+  // Made when they are asked for: an answer from memory needs none but the body.
   get body(): RequestBody {
     this.#body ??= new RequestBody(this.request, this.response);
     return this.#body;

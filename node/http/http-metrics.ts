@@ -2,8 +2,8 @@
  * What is counted about requests. The servers of one node share these metrics and tell themselves apart by a label;
  * routes are the API's, never paths, so the number of series is fixed.
  *
- * Counts are kept here and told to prom-client when somebody asks: each `inc` of its own hashes labels again, and four
- * of them were a tenth of what a manifest from memory costs.
+ * Counts are kept here and told to prom-client when somebody asks: each `inc` of its own hashes its labels again,
+ * and there were four for each request.
  */
 import { Counter, Gauge, Histogram, type Registry } from '#runtime/metrics.ts';
 

@@ -81,7 +81,7 @@ function warm(deps: ManifestWriting, call: Call, target: Target): Answer | undef
   return answer;
 }
 
-/** Node sends head and body of a text in one system call of the cheap kind, which saves a tenth of the whole answer. */
+/** Node sends head and body of a text in one system call of the cheap kind, which saves about 1 of 12 µs. */
 function asText(answer: Answer): Answer {
   const { body } = answer;
   if (!(body instanceof Uint8Array) || body.byteLength > TEXT_BYTES_MAX) return answer;

@@ -83,7 +83,7 @@ type Routes = RegistryServerDeps & {
   readonly absentBlobs: AbsentBlobs;
 };
 
-/** Waits for nothing that is known: a promise on the way of a manifest costs as much as finding it. */
+/** Waits for nothing that is known, so that an answer from memory is written in the turn that it was asked in. */
 function answer(routes: Routes, call: Call): Answer | Promise<Answer> {
   if (call.path === TOKEN_PATH) {
     call.route = 'token';
