@@ -40,6 +40,11 @@ export type NodeConfig = {
   /** Serve the registry and the management API without TLS on an address that others may reach. */
   readonly insecurePlainHttp: boolean;
   readonly gc: GarbageConfig;
+  /**
+   * An nginx in front of the registry may send blobs itself, from our files: where its internal location begins that
+   * has the blob folder. Absent: bytes always come from us.
+   */
+  readonly accelRedirect?: { readonly location: string };
   /** Whom a tag write asks first what it is about to replace: every region that can be reached, or none. */
   readonly observe: 'mesh' | 'local';
   readonly log: LogLevel;
@@ -146,6 +151,13 @@ const nodeSchema = z.strictObject({
       .prefault({}),
     insecurePlainHttp: z.boolean().default(false),
     gc: garbageSchema.prefault({}),
+    accelRedirect: z
+      .strictObject({
+        location: z
+          .string()
+          .regex(/^\/[A-Za-z0-9._-]+\/$/, 'expected a path of one part, as "/fairway-blobs/"'),
+      })
+      .optional(),
     observe: z.enum(['mesh', 'local']).default('mesh'),
     log: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
   }),
@@ -209,6 +221,7 @@ export function readNodeConfig(file: string): NodeConfig {
     },
     insecurePlainHttp: spec.insecurePlainHttp,
     gc: spec.gc,
+    ...(spec.accelRedirect === undefined ? {} : { accelRedirect: spec.accelRedirect }),
     observe: spec.observe,
     log: nodeSchema.shape.spec.shape.log.catch(spec.log).parse(process.env['FAIRWAY_LOG'] ?? spec.log),
   };

@@ -105,9 +105,15 @@ export function openContent(deps: ContentDeps, config: ContentConfig): Content {
   const manifestFetch = new ManifestFetch({ sources, clock, log });
   const closure = new Closure({ blobs, use, manifests, manifestFetch, fill, sources });
   const deliverability = new Deliverability({ manifests, sources, clock });
-  const reader = new ContentReader(
-    { blobs, rows, use, manifests, views, fill, manifestFetch, deliverability, oracle, sources, clock, log },
-    { region },
+  const { viewWrites } = metadata;
+  const reader = stack.use(
+    new ContentReader(
+      {
+        ...{ blobs, rows, use, manifests, views, viewWrites, fill, manifestFetch, deliverability, oracle },
+        ...{ sources, clock, log },
+      },
+      { region },
+    ),
   );
   const writer = new ContentWriter({
     ...{ blobs, rows, use, manifests, views, fill, closure, sources, clock, log },

@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openAdminToken } from '#access/admin-token.ts';
+import type { Digest } from '#domain/digest.ts';
 import { messageOf } from '#domain/errors.ts';
 import { mintEpoch } from '#domain/region.ts';
 import { Certificates } from '#http/certificates.ts';
@@ -32,6 +33,7 @@ import { systemClock } from '#runtime/clock.ts';
 import type { Log } from '#runtime/log.ts';
 import { openMetrics } from '#runtime/metrics.ts';
 import { randomId, systemRandom } from '#runtime/random.ts';
+import type { BlobPlaces } from '#storage/blob-store.ts';
 import { openFilesystemBlobStore } from '#storage/blob-store-filesystem.ts';
 import { lockFolder } from '#storage/folder-lock.ts';
 import { openSqliteMetadata } from '#storage/metadata-sqlite.ts';
@@ -232,6 +234,7 @@ export async function startNode(
         {
           ...{ ...servers, gate: access.gate, reader: content.reader, writer: content.writer, origination },
           ...{ views: metadata.views, manifests: metadata.manifests, cachedTags: metadata.cachedTags },
+          ...accelRedirect(config, blobs),
         },
         { ...config.registry, ...withTls(https.registry), region: region.name },
       ),
@@ -244,6 +247,11 @@ export async function startNode(
   });
   log.info('node started', { address: addressText(config.registry), durationMs: clock.nowMs() - startedMs });
   return stack.move();
+}
+
+function accelRedirect({ accelRedirect: accel }: NodeConfig, blobs: BlobPlaces) {
+  if (accel === undefined) return {};
+  return { accelRedirect: (digest: Digest) => `${accel.location}${blobs.placeOf(digest)}` };
 }
 
 function readTls(config: NodeConfig) {

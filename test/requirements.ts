@@ -28,6 +28,7 @@ export function searchPath(): string {
   return [clientsFolder(), process.env['PATH'] ?? ''].join(delimiter);
 }
 
+/** Whether the program can be run; for what may be missing without a word. */
 export function isThere(program: string): boolean {
   if (program === 'root') return process.getuid?.() === 0;
   return searchPath()

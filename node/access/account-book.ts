@@ -41,7 +41,12 @@ const ACCOUNTS_KEPT_MAX = 5000;
 const KEPT_MS = 10_000;
 const PAGE_ROWS = 200;
 
-type Kept<Value> = { readonly value: Promise<Value>; readonly readMs: number };
+type Kept<Value> = {
+  readonly value: Promise<Value>;
+  readonly readMs: number;
+  /** What `value` resolved to, once it did. */
+  settled?: Value;
+};
 
 export class AccountBook implements Disposable {
   readonly #deps: AccountBookDeps;
@@ -62,13 +67,23 @@ export class AccountBook implements Disposable {
   async isEmpty(): Promise<boolean> {
     if (this.#any === undefined || this.#isStale(this.#any)) {
       const value = this.#deps.views.count(CLAIM_KIND.account).then((count) => count > 0);
-      const kept = { value, readMs: this.#deps.clock.monotonicMs() };
+      const kept: Kept<boolean> = { value, readMs: this.#deps.clock.monotonicMs() };
       this.#any = kept;
-      value.catch(() => {
-        if (this.#any === kept) this.#any = undefined;
-      });
+      value.then(
+        (any) => {
+          kept.settled = any;
+        },
+        () => {
+          if (this.#any === kept) this.#any = undefined;
+        },
+      );
     }
     return !(await this.#any.value);
+  }
+
+  /** True only when it is known at once, without reading, that `isEmpty` is. */
+  get isKnownEmpty(): boolean {
+    return this.#any?.settled === false && !this.#isStale(this.#any);
   }
 
   /** `undefined` when there is none of this name, or none that can be read. */

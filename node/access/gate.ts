@@ -16,7 +16,7 @@ import type { Credentials, SignedIn, SignIn } from './sign-in.ts';
 import { ACCESS_TOKEN_SECONDS, type Tokens } from './tokens.ts';
 
 export type GateDeps = {
-  readonly accounts: Pick<AccountBook, 'find' | 'isEmpty'>;
+  readonly accounts: Pick<AccountBook, 'find' | 'isEmpty' | 'isKnownEmpty'>;
   readonly signIn: Pick<SignIn, 'check'>;
   readonly tokens: Pick<Tokens, 'verify' | 'issueAccess' | 'issueRefresh'>;
   readonly clock: Clock;
@@ -62,6 +62,11 @@ export class Gate {
   /** The admission of everybody while there is no account; `undefined` as soon as there is one. */
   async open(): Promise<Admission | undefined> {
     return this.#config.openWithoutAccounts && (await this.#deps.accounts.isEmpty()) ? OPEN : undefined;
+  }
+
+  /** What `open` would say, where it is known without waiting; `undefined` says nothing. */
+  openAtOnce(): Admission | undefined {
+    return this.#config.openWithoutAccounts && this.#deps.accounts.isKnownEmpty ? OPEN : undefined;
   }
 
   async anonymous(): Promise<Admission> {

@@ -39,13 +39,15 @@ export class Deliverability {
     this.#known = new LRUCache({
       max: REMEMBERED_MAX,
       ttl: COMPLETE_MS,
+      // Asking the clock costs less than the timer that would spare it.
+      ttlResolution: 0,
       perf: { now: () => deps.clock.monotonicMs() },
     });
   }
 
   /** @throws UnavailableError naming a blob that is neither here nor with any source. */
   async require(repository: RepositoryName, manifest: Digest, context: RequestContext): Promise<void> {
-    const key = `${repository}\n${manifest}`;
+    const key = keyOf(repository, manifest);
     if (this.#known.has(key)) return;
     const { missingBlobs } = await this.#deps.manifests.presence(manifest);
     if (missingBlobs.length > 0) {
@@ -53,6 +55,11 @@ export class Deliverability {
       await this.#requireSources(repository, digests, context);
     }
     this.#known.set(key, true, { ttl: missingBlobs.length > 0 ? ELSEWHERE_MS : COMPLETE_MS });
+  }
+
+  /** True when it was found out lately that it can be had; what `require` would say at once. */
+  isKnown(repository: RepositoryName, manifest: Digest): boolean {
+    return this.#known.has(keyOf(repository, manifest));
   }
 
   /** A blob that was thought to be here is not. */
@@ -81,4 +88,8 @@ export class Deliverability {
       if (!late.signal.aborted) throw thrown;
     }
   }
+}
+
+function keyOf(repository: RepositoryName, manifest: Digest): string {
+  return `${repository}\n${manifest}`;
 }

@@ -10,7 +10,7 @@
 import type { Digest } from '#domain/digest.ts';
 import type { RepositoryName } from '#domain/name.ts';
 import type { Log } from '#runtime/log.ts';
-import type { BlobStat, BlobStore, ByteRange } from '#storage/blob-store.ts';
+import type { BlobStat, BlobStore, ByteRange, ReadStream } from '#storage/blob-store.ts';
 import type { BlobRows } from '#storage/metadata.ts';
 import type { BlobUse } from './blob-use.ts';
 
@@ -49,7 +49,7 @@ export class LocalBlobs {
     { digest, sizeBytes }: BlobStat,
     range: ByteRange | undefined,
     signal: AbortSignal,
-  ): Promise<AsyncIterable<Uint8Array> | undefined> {
+  ): Promise<ReadStream | undefined> {
     try {
       const revision = await this.#deps.use.revision(digest);
       const stream = await this.#deps.blobs.read(digest, range, signal);
@@ -60,7 +60,7 @@ export class LocalBlobs {
       const iterator = stream[Symbol.asyncIterator]();
       const first = await iterator.next();
       if (first.done === true && sizeBytes > 0) return undefined;
-      return continued(first, iterator);
+      return continued(first, iterator, stream);
     } catch (err) {
       signal.throwIfAborted();
       this.#deps.log.error('blob could not be read', { digest, err });
@@ -80,7 +80,8 @@ export class LocalBlobs {
 function continued(
   first: IteratorResult<Uint8Array, unknown>,
   iterator: AsyncIterator<Uint8Array>,
-): AsyncIterableIterator<Uint8Array> {
+  stream: ReadStream,
+): AsyncIterableIterator<Uint8Array> & ReadStream {
   let held: IteratorResult<Uint8Array, unknown> | undefined = first;
   return {
     async next() {
@@ -93,6 +94,7 @@ function continued(
       await iterator.return?.();
       return { done: true, value: undefined };
     },
+    release: (piece) => stream.release?.(piece),
     [Symbol.asyncIterator]() {
       return this;
     },

@@ -12,9 +12,9 @@ import { type Reference, type RepositoryName, referenceText, type Tag } from '#d
 import type { RequestContext } from '#domain/request-context.ts';
 import type { Clock } from '#runtime/clock.ts';
 import type { Log } from '#runtime/log.ts';
-import type { BlobStat, BlobStore, ByteRange } from '#storage/blob-store.ts';
+import type { BlobStat, BlobStore, ByteRange, ReadStream } from '#storage/blob-store.ts';
 import { isDiskRefusal } from '#storage/disk-error.ts';
-import type { BlobRows, ManifestRow, ManifestRows, ViewRows } from '#storage/metadata.ts';
+import type { BlobRows, ManifestRow, ManifestRows, ViewRows, ViewWrites } from '#storage/metadata.ts';
 import type { BlobUse } from './blob-use.ts';
 import type { Deliverability } from './deliverability.ts';
 import type { Fill, FillingBlob } from './fill.ts';
@@ -23,6 +23,7 @@ import { type ManifestFetch, verified } from './manifest-fetch.ts';
 import { Unstored, type UnstoredBlob } from './unstored.ts';
 import type { ContentSource, Sources, TagAnswer, TagOracle } from './upstream.ts';
 import { manifestVisibility, taggedDigest } from './visibility.ts';
+import { WarmManifests } from './warm-manifests.ts';
 
 export type ContentReaderDeps = {
   readonly blobs: BlobStore;
@@ -37,6 +38,7 @@ export type ContentReaderDeps = {
   readonly sources: Sources;
   readonly clock: Clock;
   readonly log: Log;
+  readonly viewWrites: ViewWrites;
 };
 
 export type ContentReaderConfig = {
@@ -55,11 +57,13 @@ export type BlobRead = {
   readonly digest: Digest;
   readonly sizeBytes: number;
   readonly source: ContentSource;
+  /** All of it is in our store, where it was verified before it came in. */
+  readonly isStored?: true;
   /**
    * A stream of the range, or of the whole blob. It ends with an error, short of its last piece, when the bytes turn
    * out to be wrong or cannot be had; a reader that leaves must abort the signal or return the iterator.
    */
-  open(range: ByteRange | undefined, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>>;
+  open(range: ByteRange | undefined, signal: AbortSignal): Promise<ReadStream>;
 };
 
 type Wanted = {
@@ -70,17 +74,29 @@ type Wanted = {
 };
 type Found = ManifestRow & { readonly source: ContentSource };
 
-export class ContentReader {
+export class ContentReader implements Disposable {
   readonly #deps: ContentReaderDeps;
   readonly #here: ContentSource;
   readonly #local: LocalBlobs;
   readonly #unstored: Unstored;
+  readonly #warm: WarmManifests<Found>;
 
   constructor(deps: ContentReaderDeps, config: ContentReaderConfig) {
     this.#deps = deps;
     this.#here = { kind: 'local', name: config.region };
     this.#local = new LocalBlobs({ ...deps, onLost: () => deps.deliverability.forget() });
     this.#unstored = new Unstored(deps);
+    this.#warm = new WarmManifests(deps);
+  }
+
+  /**
+   * What `manifest` would answer, when that is in memory and needs no question to anybody; `undefined` otherwise. For
+   * clients, not for regions that ask on behalf of theirs.
+   */
+  warmManifest(repository: RepositoryName, tag: Tag): ManifestRead | undefined {
+    const found = this.#warm.get(repository, tag);
+    if (found === undefined || !this.#deps.deliverability.isKnown(repository, found.digest)) return undefined;
+    return found;
   }
 
   /** @throws RegistryError MANIFEST_UNKNOWN when it is proven absent; UnavailableError when it cannot be had now. */
@@ -127,6 +143,7 @@ export class ContentReader {
       digest,
       sizeBytes,
       source: this.#here,
+      isStored: true,
       open: async (range, signal) => {
         const stream = await this.#local.open(stat, range, signal);
         if (stream !== undefined) return stream;
@@ -196,8 +213,13 @@ export class ContentReader {
   }
 
   async #byTag(repository: RepositoryName, tag: Tag, context: RequestContext): Promise<Found> {
+    const at = this.#warm.moment;
     const digest = await taggedDigest(this.#deps, repository, tag);
-    if (digest !== undefined) return await this.#known(repository, digest, context);
+    if (digest !== undefined) {
+      const found = await this.#known(repository, digest, context);
+      if (found.source === this.#here) this.#warm.remember(repository, tag, { found, at });
+      return found;
+    }
     if (context.from !== undefined) throw unknownManifest(repository, { tag });
     const answer = await this.#deps.oracle.resolve(repository, tag, context);
     if (answer.outcome === 'absent') throw unknownManifest(repository, { tag });
@@ -243,6 +265,10 @@ export class ContentReader {
     const fetched = await this.#fetch(repository, digest, context);
     if (fetched === undefined) throw unreachableManifest(repository, digest);
     return fetched;
+  }
+
+  [Symbol.dispose](): void {
+    this.#warm[Symbol.dispose]();
   }
 
   async #fetch(

@@ -5,6 +5,7 @@
 import type { ContentSource } from '#content/upstream.ts';
 import type { Digest } from '#domain/digest.ts';
 import { RegistryError } from '#domain/errors.ts';
+import type { ReadStream } from '#storage/blob-store.ts';
 import { entityTag } from './conditional.ts';
 
 export type Headers = Record<string, string | number | readonly string[]>;
@@ -12,10 +13,10 @@ export type Headers = Record<string, string | number | readonly string[]>;
 export type Answer = {
   readonly status: number;
   readonly headers: Headers;
-  /** All of the body; absent for an empty one. */
+  /** All of the body; absent for an empty one. A text is of bytes, one a character (`latin1`). */
   readonly body?: Uint8Array | string;
   /** The body piece by piece, of exactly the `Content-Length` in `headers`. */
-  readonly stream?: AsyncIterable<Uint8Array>;
+  readonly stream?: ReadStream;
 };
 
 export const DIGEST_HEADER = 'Docker-Content-Digest';

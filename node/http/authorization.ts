@@ -15,7 +15,7 @@ import { parseRepositoryName, type RepositoryName } from '#domain/name.ts';
 import type { Action } from '#domain/permit.ts';
 import type { Call } from './call.ts';
 
-export type AuthorizationGate = Pick<Gate, 'open' | 'anonymous' | 'password' | 'token'>;
+export type AuthorizationGate = Pick<Gate, 'open' | 'openAtOnce' | 'anonymous' | 'password' | 'token'>;
 
 /** The same in every region, or clients that fail over to another one would throw their tokens away. */
 export const SERVICE = 'fairway';
@@ -43,6 +43,14 @@ export async function authorize(gate: AuthorizationGate, call: Call, path: ApiPa
   // A token for the catalog names no repositories; which ones are listed is what its account may pull.
   const { permit } = path.route === 'catalog' ? admission.widest : admission.grant;
   call.identify({ principal: admission.principal, permit });
+}
+
+/** The same without waiting, where nobody needs an account and that is known; false says nothing. */
+export function authorizeAtOnce(gate: AuthorizationGate, call: Call): boolean {
+  const admission = gate.openAtOnce();
+  if (admission === undefined) return false;
+  call.identify({ principal: admission.principal, permit: admission.grant.permit });
+  return true;
 }
 
 /** The name and secret of a Basic header; `undefined` when it is none. */

@@ -37,7 +37,6 @@ const SINGLE_HEADERS: ReadonlySet<string> = new Set([
 export class Call {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
-  readonly body: RequestBody;
   readonly startedMs: number;
   readonly requestId: string;
   readonly trace: Trace;
@@ -45,10 +44,13 @@ export class Call {
   route = 'none';
   /** Bytes of the answer's body that were handed to the socket. */
   bytesOut = 0;
-  #context: RequestContext;
+  #caller = ANONYMOUS;
+  #context: RequestContext | undefined;
+  #body: RequestBody | undefined;
   #target: RequestTarget | undefined;
   #query: URLSearchParams | undefined;
-  readonly #controller = new AbortController();
+  #controller: AbortController | undefined;
+  #aborted: { readonly reason: unknown } | undefined;
 
   constructor(
     raw: { readonly request: IncomingMessage; readonly response: ServerResponse },
@@ -59,17 +61,28 @@ export class Call {
     this.requestId = about.requestId;
     this.trace = about.trace;
     this.startedMs = about.startedMs;
-    this.body = new RequestBody(raw.request, raw.response, this.#controller.signal);
-    this.#context = this.#contextOf(ANONYMOUS);
+  }
+
+  // Made when they are asked for: an answer from memory needs none but the body.
+  get body(): RequestBody {
+    this.#body ??= new RequestBody(this.request, this.response, () => this.#signal());
+    return this.#body;
   }
 
   get context(): RequestContext {
+    this.#context ??= {
+      requestId: this.requestId,
+      trace: this.trace,
+      signal: this.#signal(),
+      ...this.#caller,
+    };
     return this.#context;
   }
 
   /** Replaces the anonymous caller; before anybody was given the context. */
   identify(caller: Caller): void {
-    this.#context = this.#contextOf(caller);
+    this.#caller = caller;
+    this.#context = undefined;
   }
 
   get method(): string {
@@ -114,10 +127,15 @@ export class Call {
 
   /** Ends the context's signal; for a call that is over by itself this changes nothing. */
   abort(reason: unknown): void {
-    this.#controller.abort(reason);
+    this.#aborted ??= { reason };
+    this.#controller?.abort(reason);
   }
 
-  #contextOf(caller: Caller): RequestContext {
-    return { requestId: this.requestId, trace: this.trace, signal: this.#controller.signal, ...caller };
+  #signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      if (this.#aborted !== undefined) this.#controller.abort(this.#aborted.reason);
+    }
+    return this.#controller.signal;
   }
 }

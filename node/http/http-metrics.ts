@@ -1,6 +1,9 @@
 /**
  * What is counted about requests. The servers of one node share these metrics and tell themselves apart by a label;
  * routes are the API's, never paths, so the number of series is fixed.
+ *
+ * Counts are kept here and told to prom-client when somebody asks: each `inc` of its own hashes its labels again,
+ * and there were four for each request.
  */
 import { Counter, Gauge, Histogram, type Registry } from '#runtime/metrics.ts';
 
@@ -21,9 +24,10 @@ export class HttpMetrics {
   readonly #requests: Counter<'server' | 'method' | 'route' | 'status'>;
   readonly #duration: Histogram<'server' | 'route'>;
   readonly #bytes: Counter<'server' | 'route'>;
-  readonly #inFlight: Gauge.Internal<'server'>;
-  /** Looking labels up costs more than counting; the children of hot series are kept. Bounded by the labels' values. */
-  readonly #children = new Map<string, (call: CountedCall) => void>();
+  readonly #inFlight: Gauge<'server'>;
+  /** By method, route and status; bounded by their values. */
+  readonly #tallies = new Map<string, Tally>();
+  #running = 0;
 
   constructor(registry: Registry, server: string) {
     this.#server = server;
@@ -44,40 +48,62 @@ export class HttpMetrics {
       const labelNames = ['server'] as const;
       return new Gauge({ name, help: 'Requests being answered.', labelNames, registers: [registry] });
     });
-    this.#inFlight = inFlight.labels({ server });
+    this.#inFlight = inFlight;
+    for (const metric of [this.#requests, this.#bytes, this.#inFlight])
+      beforeRead(metric, () => this.#tell());
   }
 
   began(): void {
-    this.#inFlight.inc();
+    this.#running += 1;
   }
 
   ended(call: CountedCall): void {
-    this.#inFlight.dec();
+    this.#running -= 1;
     const method = METHODS.has(call.method) ? call.method : 'other';
     const status = `${Math.floor(call.status / 100)}xx`;
     const key = `${method} ${call.route} ${status}`;
-    let child = this.#children.get(key);
-    if (child === undefined) {
-      child = this.#child({ server: this.#server, route: call.route }, method, status);
-      this.#children.set(key, child);
+    let tally = this.#tallies.get(key);
+    if (tally === undefined) {
+      const labels = { server: this.#server, route: call.route };
+      tally = { labels, method, status, requests: 0, bytes: 0, duration: this.#duration.labels(labels) };
+      this.#tallies.set(key, tally);
     }
-    child(call);
+    tally.requests += 1;
+    tally.bytes += call.bytesOut;
+    tally.duration.observe(call.durationMs / 1000);
   }
 
-  #child(
-    labels: { readonly server: string; readonly route: string },
-    method: string,
-    status: string,
-  ): (call: CountedCall) => void {
-    const requests = this.#requests.labels({ ...labels, method, status });
-    const duration = this.#duration.labels(labels);
-    const bytes = this.#bytes.labels(labels);
-    return (call) => {
-      requests.inc();
-      duration.observe(call.durationMs / 1000);
-      if (call.bytesOut > 0) bytes.inc(call.bytesOut);
-    };
+  #tell(): void {
+    this.#inFlight.set({ server: this.#server }, this.#running);
+    for (const tally of this.#tallies.values()) {
+      const { labels, method, status, requests, bytes } = tally;
+      if (requests > 0) this.#requests.inc({ ...labels, method, status }, requests);
+      if (bytes > 0) this.#bytes.inc(labels, bytes);
+      tally.requests = 0;
+      tally.bytes = 0;
+    }
   }
+}
+
+/** What was counted of one series, and not told yet. */
+type Tally = {
+  readonly labels: { readonly server: string; readonly route: string };
+  readonly method: string;
+  readonly status: string;
+  readonly duration: Histogram.Internal<'server' | 'route'>;
+  requests: number;
+  bytes: number;
+};
+
+/** Adds to what is done before the metric is read; the servers of one node share it. */
+function beforeRead(counted: object, tell: () => void): void {
+  // prom-client calls it before each read; its types have it on the constructor's options only.
+  const metric = counted as { collect?: () => void };
+  const others = metric.collect;
+  metric.collect = () => {
+    others?.();
+    tell();
+  };
 }
 
 function shared<Kind extends Counter<string> | Histogram<string> | Gauge<string>>(

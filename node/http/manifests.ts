@@ -33,6 +33,9 @@ import { warningHeader } from './error-reply.ts';
 export type ManifestReading = { readonly reader: Pick<ContentReader, 'manifest'> };
 
 export type ManifestWriting = ManifestReading & {
+  readonly reader: Pick<ContentReader, 'manifest' | 'warmManifest'>;
+  /** What was answered for a manifest that the reader has in memory; it goes with it. */
+  readonly warmAnswers: WeakMap<ManifestRead, Answer>;
   readonly writer: Pick<ContentWriter, 'putManifest' | 'deleteManifest'>;
   readonly bodies: BodyBudget;
   readonly region: RegionName;
@@ -44,23 +47,46 @@ export type AbsentBlobs = 'record' | 'refuse';
 
 /** Each is a claim of its own in one transaction; the spec asks for 10. One more is answered 414. */
 const TAGS_MAX = 48;
+/** Larger ones are sent as they are: putting a text together copies it. */
+const TEXT_BYTES_MAX = 16 * 1024;
 /** Absent blobs that a warning names: a line that a terminal still shows. */
 const ABSENT_NAMED_MAX = 5;
 
 type Target = { readonly repository: RepositoryName; readonly reference: string };
 
-export async function answerManifest(deps: ManifestWriting, call: Call, target: Target): Promise<Answer> {
+export function answerManifest(deps: ManifestWriting, call: Call, target: Target): Answer | Promise<Answer> {
   switch (call.method) {
     case 'GET':
     case 'HEAD':
-      return await readManifest(deps, call, target);
+      return warm(deps, call, target) ?? readManifest(deps, call, target);
     case 'PUT':
-      return await putManifest(deps, call, target);
+      return putManifest(deps, call, target);
     case 'DELETE':
-      return await deleteManifest(deps, call, target);
+      return deleteManifest(deps, call, target);
     default:
       throw methodNotAllowed(call.method, ['GET', 'HEAD', 'PUT', 'DELETE']);
   }
+}
+
+function warm(deps: ManifestWriting, call: Call, target: Target): Answer | undefined {
+  const reference = parseReference(target.reference);
+  if ('digest' in reference) return undefined;
+  const manifest = deps.reader.warmManifest(target.repository, reference.tag);
+  if (manifest === undefined) return undefined;
+  if (call.headers['if-none-match'] !== undefined) return found(call, manifest, reference);
+  const known = deps.warmAnswers.get(manifest);
+  if (known !== undefined) return known;
+  const answer = asText(found(call, manifest, reference));
+  deps.warmAnswers.set(manifest, answer);
+  return answer;
+}
+
+/** Node sends head and body of a text in one system call of the cheap kind, which saves about 1 of 12 µs. */
+function asText(answer: Answer): Answer {
+  const { body } = answer;
+  if (!(body instanceof Uint8Array) || body.byteLength > TEXT_BYTES_MAX) return answer;
+  const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
+  return { ...answer, body: bytes.toString('latin1') };
 }
 
 /** GET and HEAD. */

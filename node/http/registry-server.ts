@@ -4,16 +4,17 @@
  * One route takes all paths of the API, because names have slashes; `domain/api-path` reads them from the right and
  * one file per noun answers. Source: OCI distribution spec; what clients need beyond it is said where it is done.
  */
-import type { ContentReader } from '#content/reader.ts';
+import type { ContentReader, ManifestRead } from '#content/reader.ts';
 import type { ContentWriter } from '#content/writer.ts';
-import { parseApiPath } from '#domain/api-path.ts';
+import { type ApiPath, parseApiPath } from '#domain/api-path.ts';
+import type { Digest } from '#domain/digest.ts';
 import { RegistryError, UnavailableError } from '#domain/errors.ts';
 import { MANIFEST_BYTES_MAX } from '#domain/manifest.ts';
 import type { RepositoryName } from '#domain/name.ts';
 import type { RegionName } from '#domain/region.ts';
 import type { CachedTagRows, ManifestRows, ViewRows } from '#storage/metadata.ts';
 import { type Answer, json, methodNotAllowed } from './answer.ts';
-import { type AuthorizationGate, authorize, TOKEN_PATH } from './authorization.ts';
+import { type AuthorizationGate, authorize, authorizeAtOnce, TOKEN_PATH } from './authorization.ts';
 import { answerBlob } from './blobs.ts';
 import { BodyBudget } from './body-budget.ts';
 import type { Call } from './call.ts';
@@ -30,7 +31,7 @@ import type { Health } from './views.ts';
 export type RegistryServerDeps = CallServerDeps & {
   /** Who may do what. */
   readonly gate: AuthorizationGate & TokenGate;
-  readonly reader: Pick<ContentReader, 'manifest' | 'blob' | 'blobStat'>;
+  readonly reader: Pick<ContentReader, 'manifest' | 'warmManifest' | 'blob' | 'blobStat'>;
   readonly writer: Pick<
     ContentWriter,
     'startUpload' | 'findUpload' | 'finishUpload' | 'mount' | 'putManifest' | 'deleteManifest' | 'deleteBlob'
@@ -44,6 +45,8 @@ export type RegistryServerDeps = CallServerDeps & {
     /** @throws RegistryError DENIED when it may not write this repository. */
     refuseUnlessGranted(repository: RepositoryName): void;
   };
+  /** The path by which an nginx in front finds a blob's file. */
+  readonly accelRedirect?: (digest: Digest) => string;
 };
 
 export type RegistryServerConfig = ListenConfig & {
@@ -71,6 +74,7 @@ export async function openRegistryServer(
   const routes = {
     ...deps,
     region: config.region,
+    warmAnswers: new WeakMap<ManifestRead, Answer>(),
     bodies: new BodyBudget(config.manifestBytesMax ?? MANIFEST_BYTES_MAX),
     blobBytesMax: config.blobBytesMax ?? BLOB_BYTES_MAX,
     absentBlobs: config.absentBlobs ?? 'record',
@@ -80,15 +84,17 @@ export async function openRegistryServer(
 
 type Routes = RegistryServerDeps & {
   readonly region: RegionName;
+  readonly warmAnswers: WeakMap<ManifestRead, Answer>;
   readonly bodies: BodyBudget;
   readonly blobBytesMax: number;
   readonly absentBlobs: AbsentBlobs;
 };
 
-async function answer(routes: Routes, call: Call): Promise<Answer> {
+/** Waits for nothing that is known, so that an answer from memory is written in the turn that it was asked in. */
+function answer(routes: Routes, call: Call): Answer | Promise<Answer> {
   if (call.path === TOKEN_PATH) {
     call.route = 'token';
-    return await answerToken(routes.gate, call);
+    return answerToken(routes.gate, call);
   }
   const path = parseApiPath(call.path);
   if (path === undefined) {
@@ -96,24 +102,28 @@ async function answer(routes: Routes, call: Call): Promise<Answer> {
   }
   call.route = path.route;
   if (path.route === 'base') refuseUnlessReady(routes);
-  await authorize(routes.gate, call, path);
+  if (authorizeAtOnce(routes.gate, call)) return admitted(routes, call, path);
+  return authorize(routes.gate, call, path).then(() => admitted(routes, call, path));
+}
+
+function admitted(routes: Routes, call: Call, path: ApiPath): Answer | Promise<Answer> {
   if ('repository' in path && WRITES.has(call.method))
     routes.origination?.refuseUnlessGranted(path.repository);
   switch (path.route) {
     case 'manifest':
-      return await answerManifest(routes, call, path);
+      return answerManifest(routes, call, path);
     case 'blob':
-      return await answerBlob(routes, call, path);
+      return answerBlob(routes, call, path);
     case 'upload-start':
-      return await answerUploadStart(routes, call, path);
+      return answerUploadStart(routes, call, path);
     case 'upload':
-      return await answerUpload(routes, call, path);
+      return answerUpload(routes, call, path);
     case 'tags':
-      return await answerTags(routes, call, path);
+      return answerTags(routes, call, path);
     case 'referrers':
-      return await answerReferrers(routes, call, path);
+      return answerReferrers(routes, call, path);
     case 'catalog':
-      return await answerCatalog(routes, call);
+      return answerCatalog(routes, call);
     case 'base':
       return answerBase(call);
   }

@@ -18,10 +18,10 @@ const LINGER_MS = 2000;
 export class RequestBody {
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
-  readonly #signal: AbortSignal;
+  readonly #signal: () => AbortSignal;
   #started = false;
 
-  constructor(request: IncomingMessage, response: ServerResponse, signal: AbortSignal) {
+  constructor(request: IncomingMessage, response: ServerResponse, signal: () => AbortSignal) {
     this.#request = request;
     this.#response = response;
     this.#signal = signal;
@@ -57,7 +57,7 @@ export class RequestBody {
     if ((this.announcedBytes ?? 0) > bytesMax) throw tooLarge(bytesMax);
     const pieces: Uint8Array[] = [];
     let arrived = 0;
-    for await (const piece of drain(this.#read(), this.#signal)) {
+    for await (const piece of drain(this.#read(), this.#signal())) {
       arrived += piece.length;
       if (arrived > bytesMax) throw tooLarge(bytesMax);
       pieces.push(piece);

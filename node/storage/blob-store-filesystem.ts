@@ -5,23 +5,26 @@
  * The uploads of a store belong to one process: that a second append is refused is known in memory only.
  */
 import { type FileHandle, mkdir, open, opendir, stat, unlink, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { type Digest, type DigestAlgorithm, digestOf, hexOf } from '#domain/digest.ts';
 import type { Clock } from '#runtime/clock.ts';
 import { type Random, randomId } from '#runtime/random.ts';
 import { BlobFolder, sizeOf, syncFolder } from './blob-folder.ts';
 import type {
   BlobFiles,
+  BlobPlaces,
   BlobStat,
   BlobStore,
   ByteRange,
   FileRemoval,
+  ReadStream,
   Upload,
   UploadExpiry,
 } from './blob-store.ts';
 import { diskError, systemCode } from './disk-error.ts';
 import { streamOf } from './file-stream.ts';
 import type { DigestRange } from './metadata-garbage.ts';
+import { PieceMemory } from './piece-memory.ts';
 import { FilesystemUpload, type FilesystemUploadStart } from './upload-filesystem.ts';
 import { DirectWrites } from './upload-writing.ts';
 
@@ -46,8 +49,9 @@ const UPLOAD_ID = /^[0-9a-f]{32}$/;
 export async function openFilesystemBlobStore(
   config: FilesystemBlobStoreConfig,
   deps: FilesystemBlobStoreDeps,
-): Promise<BlobStore & BlobFiles> {
-  const blobs = new BlobFolder(join(config.root, 'blobs'));
+): Promise<BlobStore & BlobFiles & BlobPlaces> {
+  const root = join(config.root, 'blobs');
+  const blobs = new BlobFolder(root);
   const uploads = join(config.root, 'uploads');
   try {
     await blobs.prepare();
@@ -60,18 +64,24 @@ export async function openFilesystemBlobStore(
   } catch (thrown) {
     throw diskError(`cannot write to the blob folder ${config.root}`, thrown);
   }
-  return new FilesystemBlobStore({ blobs, uploads }, deps.random);
+  return new FilesystemBlobStore({ root, blobs, uploads }, deps.random);
 }
 
-class FilesystemBlobStore implements BlobStore, BlobFiles {
+class FilesystemBlobStore implements BlobStore, BlobFiles, BlobPlaces {
   readonly #blobs: BlobFolder;
+  readonly #root: string;
   readonly #uploads: string;
   readonly #random: Random;
   readonly #directWrites = new DirectWrites();
   /** By file name, the idlest first. */
   readonly #open = new Map<string, FilesystemUpload>();
+  readonly #memory = new PieceMemory();
 
-  constructor(folders: { readonly blobs: BlobFolder; readonly uploads: string }, random: Random) {
+  constructor(
+    folders: { readonly root: string; readonly blobs: BlobFolder; readonly uploads: string },
+    random: Random,
+  ) {
+    this.#root = folders.root;
     this.#blobs = folders.blobs;
     this.#uploads = folders.uploads;
     this.#random = random;
@@ -87,7 +97,7 @@ class FilesystemBlobStore implements BlobStore, BlobFiles {
     digest: Digest,
     range: ByteRange | undefined,
     signal: AbortSignal,
-  ): Promise<AsyncIterable<Uint8Array> | undefined> {
+  ): Promise<ReadStream | undefined> {
     signal.throwIfAborted();
     return await reading(async () => {
       const handle = await openIfHere(this.#blobs.pathOf(digest));
@@ -95,7 +105,8 @@ class FilesystemBlobStore implements BlobStore, BlobFiles {
       try {
         const { size } = await handle.stat();
         const end = Math.min(size, (range?.end ?? size) + 1);
-        return streamOf(handle, { start: range?.start ?? 0, end: () => end, signal });
+        const { start } = range ?? { start: 0 };
+        return streamOf(handle, { start, end: () => end, signal, memory: this.#memory });
       } catch (thrown) {
         await handle.close();
         throw thrown;
@@ -120,6 +131,10 @@ class FilesystemBlobStore implements BlobStore, BlobFiles {
     } catch (thrown) {
       throw diskError('cannot read from the blob store', thrown);
     }
+  }
+
+  placeOf(digest: Digest): string {
+    return relative(this.#root, this.#blobs.pathOf(digest));
   }
 
   parts(): readonly DigestRange[] {

@@ -13,6 +13,14 @@ export type ByteRange = { readonly start: number; readonly end: number };
 
 export type BlobStat = { readonly digest: Digest; readonly sizeBytes: number };
 
+export interface ReadStream extends AsyncIterable<Uint8Array> {
+  /**
+   * Says that nobody will look at this piece any more, so that its memory may take another one. Saying it is optional;
+   * saying it twice, or of a piece of another stream, changes nothing.
+   */
+  release?(piece: Uint8Array): void;
+}
+
 export interface BlobStore {
   /** `undefined` when the blob is not here. */
   stat(digest: Digest): Promise<BlobStat | undefined>;
@@ -20,11 +28,7 @@ export interface BlobStore {
    * A stream of the range, or of the whole blob, in pieces of up to 256 KiB. `undefined` when it is not here.
    * The stream ends with the signal's reason on abort and owns its file until it is consumed or returned.
    */
-  read(
-    digest: Digest,
-    range: ByteRange | undefined,
-    signal: AbortSignal,
-  ): Promise<AsyncIterable<Uint8Array> | undefined>;
+  read(digest: Digest, range: ByteRange | undefined, signal: AbortSignal): Promise<ReadStream | undefined>;
   /** True when it was here. */
   delete(digest: Digest): Promise<boolean>;
   /** Every committed blob, in no order. */
@@ -53,6 +57,12 @@ export interface BlobFiles {
   removeOlder(digest: Digest, removal: FileRemoval): Promise<number | undefined>;
   /** Discards the uploads that nobody appended to since, and that nobody is busy with. */
   expireUploads(expiry: UploadExpiry): Promise<{ readonly count: number; readonly sizeBytes: number }>;
+}
+
+/** Where files lie, for a program of the same machine that may read them. */
+export interface BlobPlaces {
+  /** The path of the blob's file in the folder `blobs`, whether it is there or not. */
+  placeOf(digest: Digest): string;
 }
 
 /** `dryRun`: say what would be removed, and remove nothing. */

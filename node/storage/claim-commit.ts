@@ -20,15 +20,17 @@ import type { OriginTable } from './tables.ts';
 export function openClaimCommit(
   store: Store,
   manifestStatements: ManifestStatements,
-  deps: { readonly log: Log },
+  deps: { readonly log: Log; readonly written: (keys: readonly ClaimKey[]) => void },
 ): ClaimRows['commit'] {
   const statements = prepareClaimStatements(store.db);
   return async (batch) => {
-    const result = await store.writer.write([
+    const write = [
       ...claimStatements(batch, statements),
       ...bodies(batch, manifestStatements, deps.log),
-      { ...statements.origin.bind({}), role: 'answer' },
-    ]);
+      { ...statements.origin.bind({}), role: 'answer' as const },
+    ];
+    // Also after a failure: whether a writer that died had committed is not known.
+    const result = await store.writer.write(write).finally(() => deps.written(batch.views));
     if (result.outcome === 'refused') return { outcome: 'conflict' };
     const row = result.answers[0]?.[0] as OriginTable | undefined;
     assert.ok(row !== undefined, 'the metadata database has no origin');

@@ -11,17 +11,20 @@ import { openManifestRows } from './rows-manifests.ts';
 import { openTaskRows } from './rows-tasks.ts';
 import { openViewRows } from './rows-views.ts';
 import type { Store } from './statement.ts';
+import { ViewWriteListeners } from './view-write-listeners.ts';
 
 export function openSlices(store: Store, deps: { readonly log: Log }): Omit<Metadata, keyof AsyncDisposable> {
   const manifestStatements = prepareManifestStatements(store.db);
+  const viewWrites = new ViewWriteListeners();
   return {
     blobs: openBlobRows(store),
     manifests: openManifestRows(store, manifestStatements),
     views: openViewRows(store),
-    claims: openClaimRows(store, manifestStatements, deps),
+    claims: openClaimRows(store, manifestStatements, { ...deps, written: (keys) => viewWrites.tell(keys) }),
     tasks: openTaskRows(store),
     cachedTags: openCachedTagRows(store),
     blobUses: openBlobUseRows(store),
     garbage: openGarbageRows(store),
+    viewWrites,
   };
 }

@@ -23,6 +23,16 @@ export interface Metadata extends AsyncDisposable {
   readonly cachedTags: CachedTagRows;
   readonly blobUses: BlobUseRows;
   readonly garbage: GarbageRows;
+  readonly viewWrites: ViewWrites;
+}
+
+/**
+ * For whoever remembers what views said: called after every commit that had to do with these keys, whether it was
+ * made, refused or failed in the middle, and before the promise of that commit settles. So nothing that was remembered
+ * outlives the acknowledgement of a write to it.
+ */
+export interface ViewWrites {
+  onWritten(listener: (keys: readonly ClaimKey[]) => void): Disposable;
 }
 
 /** Which blobs are here, where they came from, and through which repositories they may be read. */

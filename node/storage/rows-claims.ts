@@ -16,7 +16,7 @@ const RIDING_MANIFEST_BYTES_MAX = 64 * 1024;
 export function openClaimRows(
   store: Store,
   manifestStatements: ManifestStatements,
-  deps: { readonly log: Log },
+  deps: { readonly log: Log; readonly written: (keys: readonly ClaimKey[]) => void },
 ): ClaimRows {
   const { reader } = store;
   const statements = prepareStatements(store.db);

@@ -1,26 +1,19 @@
-/** What is measured, each side doing the same work with the same client. */
+/** Pushing, and what crosses regions, each side doing the same work with the same client. */
 import { execFile } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { request } from 'node:http';
 import { promisify } from 'node:util';
 import { digestOf } from '#domain/digest.ts';
-import type { MeshUnderTest } from '#test/processes/mesh-under-test.ts';
-import {
-  expectStatus,
-  makeImage,
-  pullImage,
-  pushImage,
-  type TestImage,
-} from '#test/processes/registry-calls.ts';
+import type { RegionName } from '#domain/region.ts';
+import { type MeshUnderTest, REGIONS } from '#test/processes/mesh-under-test.ts';
+import { expectStatus, makeImage, pullImage, pushImage } from '#test/processes/registry-calls.ts';
 import type { DockerRegistry } from './docker-registry.ts';
-import type { Bench } from './measure.ts';
-import { wrk } from './wrk.ts';
+import type { Bench, Side } from './measure.ts';
 
 const run = promisify(execFile);
 const PEER = 'docker-registry';
 const BLOB_BYTES = 100_000_000;
 const PUSH_CONNECTIONS = 4;
-const ACCEPT = 'Accept: application/vnd.oci.image.manifest.v1+json';
 
 export type Rig = {
   readonly mesh: MeshUnderTest;
@@ -28,51 +21,15 @@ export type Rig = {
   readonly second: DockerRegistry;
 };
 
-export async function prepareBenches(rig: Rig): Promise<readonly Bench[]> {
+export function prepareBenches(rig: Rig): readonly Bench[] {
   const urls = { ours: rig.mesh.url(0), theirs: rig.registry.url };
-  const small = makeImage(10_000);
-  const large = makeImage(BLOB_BYTES);
-  for (const url of Object.values(urls)) {
-    await pushImage(url, 'bench/small', 'latest', small);
-    await pushImage(url, 'bench/large', 'latest', large);
-    if ((await pullImage(url, 'bench/large', 'latest')) !== large.digest)
-      throw new Error(`${url} returned other bytes`);
-  }
-  return [manifestGet(urls, small), blobDownload(urls, large), blobPush(urls), acrossRegions(rig)];
+  return [blobPush(rig, urls), acrossRegions(rig)];
 }
 
-type Urls = Readonly<Record<'ours' | 'theirs', string>>;
-
-function manifestGet(urls: Urls, image: TestImage): Bench {
-  return {
-    name: 'manifest-get',
-    unit: 'requests/s',
-    better: 'higher',
-    peer: PEER,
-    round: async (side) => {
-      const url = `${urls[side]}/v2/bench/small/manifests/latest`;
-      const options = { connections: 32, seconds: 4, bytesEach: image.manifest.length, headers: [ACCEPT] };
-      return (await wrk(url, options)).requestsPerSecond;
-    },
-  };
-}
-
-function blobDownload(urls: Urls, image: TestImage): Bench {
-  const digest = image.blobs[1]?.digest;
-  return {
-    name: 'blob-download',
-    unit: 'MB/s',
-    better: 'higher',
-    peer: PEER,
-    round: async (side) => {
-      const url = `${urls[side]}/v2/bench/large/blobs/${digest}`;
-      return (await wrk(url, { connections: 8, seconds: 5, bytesEach: BLOB_BYTES })).bytesPerSecond / 1e6;
-    },
-  };
-}
+type Urls = Readonly<Partial<Record<Side, string>>>;
 
 /** New bytes every time, the same work for both: a stored blob would be no push. */
-function blobPush(urls: Urls): Bench {
+function blobPush(rig: Rig, urls: Urls): Bench {
   const buffers = Array.from({ length: PUSH_CONNECTIONS }, () => randomBytes(BLOB_BYTES));
   return {
     name: 'blob-push',
@@ -80,6 +37,8 @@ function blobPush(urls: Urls): Bench {
     better: 'higher',
     peer: PEER,
     bar: 1.5,
+    processes: (side) =>
+      side === 'ours' ? [rig.mesh.mesh.pid(REGIONS[0] as RegionName) ?? 0] : [rig.registry.pid],
     round: async (side, round) => {
       const blobs = buffers.map((bytes) => {
         bytes.write(`${side} ${round}`.padEnd(32), 0);
@@ -87,10 +46,10 @@ function blobPush(urls: Urls): Bench {
       });
       const startMs = performance.now();
       await Promise.all(
-        blobs.map(async ({ bytes, digest }) => await pushByPut(urls[side], { bytes, digest })),
+        blobs.map(async ({ bytes, digest }) => await pushByPut(urls[side] ?? '', { bytes, digest })),
       );
       const seconds = (performance.now() - startMs) / 1000;
-      await Promise.all(blobs.map(async ({ digest }) => await expectStored(urls[side], digest)));
+      await Promise.all(blobs.map(async ({ digest }) => await expectStored(urls[side] ?? '', digest)));
       return (BLOB_BYTES * PUSH_CONNECTIONS) / 1e6 / seconds;
     },
   };

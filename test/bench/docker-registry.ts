@@ -41,12 +41,11 @@ export class DockerRegistry implements AsyncDisposable {
       ].join('\n'),
     );
     this.#process = spawn('docker-registry', ['serve', config], { stdio: 'ignore' });
-    for (let attempt = 0; attempt < START_TRIES; attempt += 1) {
-      const answer = await fetch(`${this.url}/v2/`).catch(() => undefined);
-      if (answer?.ok) return;
-      await sleep(50);
-    }
-    throw new Error('docker-registry did not start');
+    await untilServing(this.url, 'docker-registry');
+  }
+
+  get pid(): number {
+    return this.#process?.pid ?? 0;
   }
 
   async stop(): Promise<void> {
@@ -63,7 +62,17 @@ export class DockerRegistry implements AsyncDisposable {
   }
 }
 
-async function freePort(): Promise<number> {
+/** @throws Error when it does not answer within some seconds. */
+export async function untilServing(url: string, name: string): Promise<void> {
+  for (let attempt = 0; attempt < START_TRIES; attempt += 1) {
+    const answer = await fetch(`${url}/v2/`).catch(() => undefined);
+    if (answer?.ok) return;
+    await sleep(50);
+  }
+  throw new Error(`${name} did not start`);
+}
+
+export async function freePort(): Promise<number> {
   const server = createServer();
   return await new Promise((resolve, reject) => {
     server.once('error', reject);

@@ -6,21 +6,33 @@ import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { table } from '#cli/table.ts';
 import { REGIONS, startMesh } from '#test/processes/mesh-under-test.ts';
-import { requires } from '#test/requirements.ts';
+import { isThere, requires } from '#test/requirements.ts';
 import { prepareBenches } from './benches.ts';
+import { convergenceBenches } from './convergence.ts';
 import { DockerRegistry } from './docker-registry.ts';
-import { type BenchResult, compare, format, measure } from './measure.ts';
+import {
+  type Bench,
+  type BenchResult,
+  compare,
+  format,
+  measure,
+  type OwnBench,
+  type RoundUsage,
+} from './measure.ts';
 import { prepareMeshBenches } from './mesh-benches.ts';
 import { preparePushBenches } from './push-benches.ts';
+import { prepareReadBenches } from './read-benches.ts';
+import { prepareMillionBenches, prepareTagListBenches } from './scale-benches.ts';
 import { seamBenches } from './seam-benches.ts';
 import { tagBytes } from './tag-bytes.ts';
+import { ZotRegistry } from './zot-registry.ts';
 
 const HELP = `npm run bench -- [--only NAME] [--rounds N] [--json FILE]
 
-Fairway beside docker-registry, in turn, on this machine. A ratio above 1 says that Fairway is better.
-Names: manifest-get, blob-download, blob-push, small-images, push-here-pull-there; and, against a limit of
-their own: tag-known-elsewhere, first-byte-delay, tag-bytes-growth, manifest-get-while-pushed,
-pushes-at-metadata, claims-apply, claims-apply-bootstrap
+Fairway beside docker-registry, bare node:http and zot, in turn, on this machine. A ratio above 1 says that Fairway is
+better. Each row has the processor time (of an operation, where they were counted, else of a round) and the memory of
+both sides' processes; FILE has all of it.
+Names: NAMES
 
 Examples:
   npm run bench
@@ -28,38 +40,71 @@ Examples:
   npm run bench -- --json bench-results.json
 `;
 
+/** What is measured together, on the same processes; a group is started when one of its benches is wanted. */
+const GROUPS: readonly {
+  readonly names: readonly string[];
+  readonly prepare: (stack: AsyncDisposableStack) => Promise<readonly (Bench | OwnBench)[]>;
+}[] = [
+  {
+    names: ['manifest-get', 'blob-download', 'blob-download-nginx', 'idle-connections-p99'],
+    prepare: prepareReadBenches,
+  },
+  { names: ['tag-list-page-growth', 'tag-list-page'], prepare: prepareTagListBenches },
+  {
+    names: ['blob-push', 'push-here-pull-there', 'tag-known-elsewhere', 'first-byte-delay'],
+    prepare: async (stack) => {
+      const mesh = stack.use(await startMesh());
+      const registry = stack.use(await DockerRegistry.start());
+      const second = stack.use(await DockerRegistry.start());
+      return [...prepareBenches({ mesh, registry, second }), ...prepareMeshBenches(mesh)];
+    },
+  },
+  {
+    names: ['small-images', 'manifest-get-while-pushed'],
+    prepare: async (stack) => {
+      const alone = stack.use(await startMesh({ regions: REGIONS.slice(0, 1) }));
+      return preparePushBenches(alone.url(0), stack.use(await DockerRegistry.start()));
+    },
+  },
+  { names: ['tag-bytes-growth'], prepare: async () => [tagBytes] },
+  { names: seamBenches.map(({ name }) => name), prepare: async () => seamBenches },
+  { names: convergenceBenches.map(({ name }) => name), prepare: async () => convergenceBenches },
+  {
+    names: ['million-manifests-start', 'million-manifests-resident'],
+    prepare: prepareMillionBenches,
+  },
+];
+
+const WITHOUT_ZOT =
+  'zot is not measured: it is not on PATH. Where the Go module proxy has it, this brings it there: ' +
+  'go install -tags minimal zotregistry.dev/zot/v2/cmd/zot@latest';
+
 process.exitCode = await main();
 
 async function main(): Promise<number> {
   const { only, rounds, json, help } = options();
   if (help) {
-    process.stdout.write(HELP);
+    process.stdout.write(HELP.replace('NAMES', GROUPS.flatMap(({ names }) => names).join(', ')));
     return 0;
   }
   if (!Number.isInteger(rounds) || rounds < 3 || rounds > 99)
     return wrong('--rounds: a whole number from 3 to 99');
   const { skip } = requires('docker-registry', 'skopeo', 'wrk');
   if (skip !== false) return wrong(`the peers are not on this machine: ${skip}`, 1);
-  await using mesh = await startMesh();
-  await using alone = await startMesh({ regions: REGIONS.slice(0, 1) });
-  await using registry = await DockerRegistry.start();
-  await using second = await DockerRegistry.start();
-  const benches = [
-    ...(await prepareBenches({ mesh, registry, second })),
-    ...preparePushBenches(alone.url(0), registry),
-    ...prepareMeshBenches(mesh),
-    tagBytes,
-    ...seamBenches,
-  ];
-  const chosen = benches.filter((bench) => only === undefined || bench.name === only);
-  if (chosen.length === 0)
-    return wrong(`--only ${only}: one of ${benches.map((bench) => bench.name).join(', ')}`);
+  const groups = GROUPS.filter(({ names }) => only === undefined || names.includes(only));
+  if (groups.length === 0)
+    return wrong(`--only ${only}: one of ${GROUPS.flatMap(({ names }) => names).join(', ')}`);
   const results: BenchResult[] = [];
   const progress = (text: string) => process.stderr.write(`${text}\n`);
-  for (const bench of chosen) {
-    results.push(
-      'peer' in bench ? await compare(bench, rounds, progress) : await measure(bench, rounds, progress),
-    );
+  if (!ZotRegistry.isInstalled()) progress(WITHOUT_ZOT);
+  if (!isThere('nginx')) progress('blob-download-nginx is not measured: nginx is not on PATH');
+  for (const group of groups) {
+    await using stack = new AsyncDisposableStack();
+    for (const bench of await group.prepare(stack)) {
+      if (only !== undefined && bench.name !== only) continue;
+      if ('peer' in bench) results.push(...(await compare(bench, rounds, progress)));
+      else results.push(await measure(bench, rounds, progress));
+    }
   }
   process.stdout.write(`${summary(results)}\n`);
   if (json !== undefined) writeFileSync(json, `${JSON.stringify(results, undefined, 2)}\n`);
@@ -91,8 +136,10 @@ function summary(results: readonly BenchResult[]): string {
     result.peer,
     ratioText(result),
     barText(result),
+    usageText(result.usage.ours),
+    usageText(result.usage.theirs),
   ]);
-  return `\n${table(['BENCH', 'FAIRWAY', 'PEER', 'IS', 'RATIO', 'BAR'], rows)}`;
+  return `\n${table(['BENCH', 'FAIRWAY', 'PEER', 'IS', 'RATIO', 'BAR', 'FAIRWAY TOOK', 'PEER TOOK'], rows)}`;
 }
 
 function ratioText(result: BenchResult): string {
@@ -103,6 +150,20 @@ function ratioText(result: BenchResult): string {
 function barText(result: BenchResult): string {
   if (result.bar === null) return '-';
   const limit = result.better === 'higher' ? 'at least' : 'at most';
-  const bar = result.peer === 'none' ? `${limit} ${result.bar} ${result.unit}` : `${result.bar}×`;
+  const bar =
+    result.peer === 'none' ? `${limit} ${format(result.bar)} ${result.unit}` : `${format(result.bar)}×`;
   return result.met === null ? bar : `${bar}: ${result.met ? 'met' : 'missed'}`;
+}
+
+/** Processor time, of one operation where they were counted; and the most memory. */
+function usageText(usage: RoundUsage | null): string {
+  if (usage === null) return '-';
+  const { cpuMicros, cpuSeconds, peakMb } = usage;
+  const time =
+    cpuMicros === null
+      ? `${cpuSeconds.toFixed(2)} s`
+      : cpuMicros < 1000
+        ? `${format(cpuMicros)} µs each`
+        : `${format(cpuMicros / 1000)} ms each`;
+  return `${time}, ${Math.round(peakMb)} MB`;
 }

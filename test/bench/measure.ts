@@ -2,7 +2,23 @@
  * How two sides are compared: in one run, round by round in turn, after one round each to warm up. A side that errs
  * or returns fewer bytes than it should spoils the comparison, and so do rounds that differ by more than a fifth:
  * then no ratio is printed. Medians, because one round in five may meet something else on the machine.
+ *
+ * Processor time and memory of each side's processes are measured in the same rounds: they tell what a ratio of rates
+ * cannot on a machine with other work on it.
  */
+import { type Usage, watchProcesses } from './process-usage.ts';
+
+/** `bare` is `node:http` with nothing around it, `zot` another registry, where it is installed. */
+export type Side = 'ours' | 'theirs' | 'bare' | 'zot';
+
+/** A round that knows more than its value. */
+export type Round = {
+  readonly value: number;
+  readonly p99Ms?: number;
+  /** What was done in the round, to divide its processor time by. */
+  readonly operations?: number;
+};
+
 export type Bench = {
   readonly name: string;
   readonly unit: string;
@@ -11,8 +27,14 @@ export type Bench = {
   readonly peer: string;
   /** The ratio that is asked for; absent where nothing is asked yet. */
   readonly bar?: number;
+  /** Further sides, each a row of its own. */
+  readonly beside?: readonly { readonly side: Side; readonly peer: string; readonly bar?: number }[];
+  /** What 99 of 100 of our answers must be within; a row of its own. */
+  readonly p99MaxMs?: number;
+  /** The processes of a side. */
+  readonly processes?: (side: Side) => readonly number[];
   /** One round of one side, as a value in `unit`. @throws Error when the side erred or returned too little. */
-  readonly round: (side: 'ours' | 'theirs', round: number) => Promise<number>;
+  readonly round: (side: Side, round: number) => Promise<number | Round>;
 };
 
 /** What has a bar of its own and no peer: the bar is a limit in `unit`, at most unless more is better. */
@@ -22,6 +44,7 @@ export type OwnBench = {
   readonly limit: number;
   /** Default `lower`: the limit is the most that is allowed. */
   readonly better?: 'higher' | 'lower';
+  readonly processes?: () => readonly number[];
   /** @throws Error when it did not work. */
   readonly round: (round: number) => Promise<number>;
 };
@@ -39,6 +62,13 @@ export type BenchResult = {
   /** All rounds, in order, and why there is no ratio, when there is none. */
   readonly rounds: { readonly ours: readonly number[]; readonly theirs: readonly number[] };
   readonly refused: string | null;
+  /** Medians of the rounds that count; `null` where a side's processes are not known. */
+  readonly usage: { readonly ours: RoundUsage | null; readonly theirs: RoundUsage | null };
+};
+
+export type RoundUsage = Usage & {
+  /** Processor time of one operation, where rounds say how many they made. */
+  readonly cpuMicros: number | null;
 };
 
 /** Rounds of one side may differ by so much of their median. */
@@ -46,29 +76,80 @@ const SPREAD_MAX = 0.2;
 /** Steady rounds are waited for: the newest `rounds` count, of at most this many times as many. */
 const PATIENCE = 3;
 
+type Sample = Round & { readonly usage: Usage | undefined };
+
+/** One row for each side that we are compared with, and one for the limit of `p99MaxMs`. */
 export async function compare(
   bench: Bench,
   rounds: number,
   progress: (text: string) => void,
-): Promise<BenchResult> {
-  const values = { ours: [] as number[], theirs: [] as number[] };
-  let refused: string | null = null;
+): Promise<readonly BenchResult[]> {
+  const peers = [{ side: 'theirs' as Side, peer: bench.peer, bar: bench.bar }, ...(bench.beside ?? [])];
+  const samples = new Map<Side, Sample[]>(
+    ['ours' as const, ...peers.map(({ side }) => side)].map((side) => [side, []]),
+  );
+  const valuesOf = (side: Side) => (samples.get(side) ?? []).map(({ value }) => value);
+  const refusalOf = (side: Side) => unsteady({ ours: valuesOf('ours'), theirs: valuesOf(side) }, rounds);
+  let failed: string | null = null;
   try {
     for (let round = 0; round <= rounds * PATIENCE; round += 1) {
-      for (const side of ['ours', 'theirs'] as const) {
-        const value = await bench.round(side, round);
-        if (round > 0) values[side].push(value);
+      for (const [side, made] of samples) {
+        const sample = await sampleOf(bench, side, round);
+        if (round > 0) made.push(sample);
+        const { value, usage } = sample;
         progress(
-          `${bench.name}: round ${round}${round === 0 ? ' (warm-up)' : ''}, ${side} ${format(value)} ${bench.unit}`,
+          `${bench.name}: round ${round}${round === 0 ? ' (warm-up)' : ''}, ${side} ${format(value)} ${bench.unit}` +
+            (usage === undefined ? '' : `, ${usage.cpuSeconds.toFixed(2)} s of processor time`),
         );
       }
-      refused = unsteady(values, rounds);
-      if (refused === null) break;
+      if (peers.every(({ side }) => refusalOf(side) === null)) break;
     }
   } catch (thrown) {
-    refused = thrown instanceof Error ? thrown.message : String(thrown);
+    failed = thrown instanceof Error ? thrown.message : String(thrown);
   }
-  return result(bench, values, { rounds, refused });
+  const newest = (side: Side) => (samples.get(side) ?? []).slice(-rounds);
+  const rows = peers.map(({ side, peer, bar }) => {
+    const outcome = { refused: failed ?? refusalOf(side), bar: bar ?? null, peer };
+    const values = { ours: valuesOf('ours'), theirs: valuesOf(side) };
+    const usage = { ours: usageOf(newest('ours')), theirs: usageOf(newest(side)) };
+    return { ...result(bench, values, { ...outcome, rounds }), usage };
+  });
+  return bench.p99MaxMs === undefined ? rows : [...rows, p99Row(bench, newest('ours'), failed)];
+}
+
+async function sampleOf(bench: Bench, side: Side, round: number): Promise<Sample> {
+  const watched = watchProcesses(bench.processes?.(side) ?? []);
+  const made = await bench.round(side, round);
+  return { ...(typeof made === 'number' ? { value: made } : made), usage: watched() };
+}
+
+function usageOf(samples: readonly Sample[]): RoundUsage | null {
+  const known = samples.flatMap(({ usage, operations }) =>
+    usage === undefined ? [] : [{ ...usage, operations }],
+  );
+  if (known.length === 0) return null;
+  const medianOf = (of: (sample: (typeof known)[number]) => number) => median(known.map(of));
+  const cpuMicros = medianOf(({ cpuSeconds, operations = Number.NaN }) => (cpuSeconds * 1e6) / operations);
+  return {
+    cpuSeconds: medianOf(({ cpuSeconds }) => cpuSeconds),
+    residentMb: medianOf(({ residentMb }) => residentMb),
+    peakMb: medianOf(({ peakMb }) => peakMb),
+    cpuMicros: Number.isFinite(cpuMicros) ? cpuMicros : null,
+  };
+}
+
+function p99Row(bench: Bench, samples: readonly Sample[], failed: string | null): BenchResult {
+  const values = samples.flatMap(({ p99Ms }) => (p99Ms === undefined ? [] : [p99Ms]));
+  const ours = values.length === 0 || failed !== null ? null : median(values);
+  const limit = bench.p99MaxMs ?? null;
+  return {
+    ...{ name: `${bench.name}-p99`, unit: 'ms', ours, theirs: null, peer: 'none', ratio: null, bar: limit },
+    met: ours === null || limit === null ? null : ours <= limit,
+    better: 'lower',
+    rounds: { ours: values, theirs: [] },
+    refused: failed,
+    usage: { ours: null, theirs: null },
+  };
 }
 
 /** Medians of `rounds` after a warm-up; they need not be alike, because nothing is divided by them. */
@@ -77,12 +158,13 @@ export async function measure(
   rounds: number,
   progress: (text: string) => void,
 ): Promise<BenchResult> {
-  const ours: number[] = [];
+  const samples: Sample[] = [];
   let refused: string | null = null;
   try {
     for (let round = 0; round <= rounds; round += 1) {
+      const watched = watchProcesses(bench.processes?.() ?? []);
       const value = await bench.round(round);
-      if (round > 0) ours.push(value);
+      if (round > 0) samples.push({ value, usage: watched() });
       progress(
         `${bench.name}: round ${round}${round === 0 ? ' (warm-up)' : ''}, ${format(value)} ${bench.unit}`,
       );
@@ -90,6 +172,7 @@ export async function measure(
   } catch (thrown) {
     refused = thrown instanceof Error ? thrown.message : String(thrown);
   }
+  const ours = samples.map(({ value }) => value);
   const value = refused === null ? median(ours) : null;
   return {
     name: bench.name,
@@ -103,31 +186,31 @@ export async function measure(
     better: bench.better ?? 'lower',
     rounds: { ours, theirs: [] },
     refused,
+    usage: { ours: usageOf(samples), theirs: null },
   };
 }
 
 function result(
   bench: Bench,
   values: { readonly ours: readonly number[]; readonly theirs: readonly number[] },
-  outcome: { readonly rounds: number; readonly refused: string | null },
-): BenchResult {
+  outcome: {
+    readonly rounds: number;
+    readonly refused: string | null;
+    readonly bar: number | null;
+    readonly peer: string;
+  },
+): Omit<BenchResult, 'usage'> {
   const ours = values.ours.length === 0 ? null : median(values.ours.slice(-outcome.rounds));
   const theirs = values.theirs.length === 0 ? null : median(values.theirs.slice(-outcome.rounds));
   const comparable = outcome.refused === null && ours !== null && theirs !== null;
   const ratio = comparable ? (bench.better === 'higher' ? ours / theirs : theirs / ours) : null;
-  const bar = bench.bar ?? null;
+  const { bar, peer, refused } = outcome;
   return {
-    name: bench.name,
-    unit: bench.unit,
-    ours,
-    theirs,
-    peer: bench.peer,
-    ratio,
-    bar,
+    ...{ name: bench.name, unit: bench.unit, ours, theirs, peer, ratio, bar },
     met: ratio === null || bar === null ? null : ratio >= bar,
     better: bench.better,
     rounds: values,
-    refused: outcome.refused,
+    refused,
   };
 }
 

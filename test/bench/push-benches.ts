@@ -31,7 +31,7 @@ function smallImages(urls: Readonly<Record<'ours' | 'theirs', string>>): Bench {
     peer: PEER,
     bar: 3,
     round: async (side, round) => {
-      const url = urls[side];
+      const url = side === 'ours' ? urls.ours : urls.theirs;
       const images = Array.from({ length: IMAGES }, () => makeImage(LAYER_BYTES, LAYER_BYTES));
       using client = new Client(url, CONNECTIONS);
       const startMs = performance.now();

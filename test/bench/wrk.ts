@@ -8,6 +8,9 @@ export type WrkResult = {
   readonly requestsPerSecond: number;
   readonly bytesPerSecond: number;
   readonly requests: number;
+  /** Half of the answers, and 99 of 100, took at most so long. */
+  readonly p50Ms: number;
+  readonly p99Ms: number;
 };
 
 /** @throws Error for any error, any answer that is not 2xx, or less than `bytesEach` a request. */
@@ -27,6 +30,7 @@ export async function wrk(
     `-d${options.seconds}s`,
     '--timeout',
     '30s',
+    '--latency',
     ...headers,
     url,
   ]);
@@ -46,10 +50,19 @@ export async function wrk(
   }
   return {
     requests,
+    p50Ms: latencyMs(stdout, 50),
+    p99Ms: latencyMs(stdout, 99),
     requestsPerSecond: Number(perSecond),
     bytesPerSecond: Number(transfer) * (SIZES[transferUnit ?? ''] ?? Number.NaN),
   };
 }
+
+function latencyMs(stdout: string, percent: number): number {
+  const [, value, unit] = new RegExp(`^\\s+${percent}%\\s+([\\d.]+)(us|ms|s|m)$`, 'm').exec(stdout) ?? [];
+  return Number(value) * (MILLISECONDS[unit ?? ''] ?? Number.NaN);
+}
+
+const MILLISECONDS: Readonly<Record<string, number>> = { us: 0.001, ms: 1, s: 1000, m: 60_000 };
 
 const SIZES: Readonly<Record<string, number>> = {
   B: 1,

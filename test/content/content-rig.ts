@@ -121,6 +121,7 @@ export async function openContentRig(options: ContentRigOptions = {}): Promise<C
   const reader = new ContentReader(
     {
       ...seams,
+      viewWrites: metadata.viewWrites,
       fill,
       manifestFetch,
       deliverability,

@@ -310,3 +310,20 @@ async function tokenFor(rig: AuthRig, scope: string, headers: Readonly<Record<st
   const query = new URLSearchParams({ service: 'fairway', scope });
   return tokenOf(await rig.registry.call('GET', `/token?${query}`, { headers }));
 }
+
+test('auth: the first account closes what was answered from memory a moment ago', async () => {
+  await using rig = await openAuthRig({ openWithoutAccounts: true });
+  const bytes = Buffer.from(imageManifest());
+  rig.registry.content.warm = {
+    ...{ bytes, digest: digestOf(bytes), mediaType: MEDIA_TYPE },
+    source: { kind: 'local', name: 'eu-west' },
+  };
+  const path = '/v2/prod/web/manifests/v1';
+  // The first one finds out that there are no accounts, the second one knows it.
+  for (let n = 0; n < 2; n += 1) assert.equal((await rig.registry.call('GET', path)).status, 200);
+  const secret = await rig.account('ada', right('prod/**', 'pull'));
+  await rig.account('bob', right('test/**', 'pull'));
+  assert.equal((await rig.registry.call('GET', path)).status, 401);
+  assert.equal((await rig.registry.call('GET', path, { headers: basic('bob', 'x') })).status, 401);
+  assert.equal((await rig.registry.call('GET', path, { headers: basic('ada', secret) })).status, 200);
+});

@@ -37,7 +37,11 @@ export class MemoryContent {
     this.blobs = blobs;
   }
 
+  /** What is said to be in memory, for whatever is asked. */
+  warm: ManifestRead | undefined;
+
   readonly reader: RegistryServerDeps['reader'] = {
+    warmManifest: () => this.warm,
     manifest: async (repository, reference, context): Promise<ManifestRead> => {
       this.contexts.push(context);
       if (this.fault !== undefined) throw this.fault;

@@ -7,7 +7,7 @@ export function openGate(): RegistryServerDeps['gate'] {
   const refuse = async () => undefined;
   return new Gate(
     {
-      accounts: { isEmpty: async () => true, find: refuse },
+      accounts: { isEmpty: async () => true, isKnownEmpty: true, find: refuse },
       signIn: { check: refuse },
       tokens: { verify: refuse, issueAccess: () => 'access', issueRefresh: () => 'refresh' },
       clock: systemClock,

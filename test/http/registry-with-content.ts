@@ -81,7 +81,7 @@ export async function openRegistryWithContent(
   const oracle = { resolve: async () => ({ outcome: 'absent' as const }) };
   const deliverability = new Deliverability(seams);
   const reader = new ContentReader(
-    { ...seams, fill, manifestFetch, deliverability, oracle },
+    { ...seams, viewWrites: metadata.viewWrites, fill, manifestFetch, deliverability, oracle },
     { region: REGION },
   );
   const writer = new ContentWriter({

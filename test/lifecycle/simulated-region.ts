@@ -41,10 +41,10 @@ const ATTEMPTS_MAX = 100;
 /** Everything that a process has in its memory: after a crash, another one. */
 export function startRegion(deps: SimulatedRegionDeps, fault: Fault): SimulatedRegion {
   const { metadata, blobs, clock, random } = deps;
-  const { manifests, views } = metadata;
+  const { manifests, views, viewWrites } = metadata;
   const uses = fault === 'uses-not-noted' ? forgetful(metadata.blobUses) : metadata.blobUses;
   const seams = {
-    ...{ blobs, rows: metadata.blobs, manifests, views, clock, random },
+    ...{ blobs, rows: metadata.blobs, manifests, views, viewWrites, clock, random },
     ...{ log: silentLog, metrics: new Registry(), sources: { of: async () => [] } },
     use: new BlobUse({ rows: uses, clock }),
   };

@@ -19,11 +19,12 @@ import { openCompilingKysely } from '#storage/sqlite-dialect.ts';
 import { defineClaimFunctions, defineDigestFunction } from '#storage/sqlite-functions.ts';
 import { prepareSchema } from '#storage/sqlite-schema.ts';
 import type { BoundStatement, Store, WriteOutcome, WriteStatement } from '#storage/statement.ts';
+import { ViewWriteListeners } from '#storage/view-write-listeners.ts';
 import { TEST_EPOCH, temporaryFolder } from '#test/storage/temporary.ts';
 
 export type SteppingMetadata = Pick<
   Metadata,
-  'blobs' | 'manifests' | 'views' | 'claims' | 'blobUses' | 'garbage'
+  'blobs' | 'manifests' | 'views' | 'claims' | 'blobUses' | 'garbage' | 'viewWrites'
 >;
 
 export class SteppingStore implements Disposable {
@@ -59,12 +60,17 @@ export class SteppingStore implements Disposable {
       },
       writer: { write: (batch) => this.#write(batch) },
     };
+    const viewWrites = new ViewWriteListeners();
     const manifestStatements = prepareManifestStatements(store.db);
     this.metadata = {
       blobs: openBlobRows(store),
       manifests: openManifestRows(store, manifestStatements),
       views: openViewRows(store),
-      claims: openClaimRows(store, manifestStatements, { log: silentLog }),
+      claims: openClaimRows(store, manifestStatements, {
+        log: silentLog,
+        written: (keys) => viewWrites.tell(keys),
+      }),
+      viewWrites,
       blobUses: openBlobUseRows(store),
       garbage: openGarbageRows(store),
     };

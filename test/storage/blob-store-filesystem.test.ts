@@ -13,10 +13,12 @@ import {
 } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { digestOf } from '#domain/digest.ts';
+import { type Digest, digestOf } from '#domain/digest.ts';
 import { UnavailableError } from '#domain/errors.ts';
 import { systemRandom } from '#runtime/random.ts';
+import type { BlobStore } from '#storage/blob-store.ts';
 import { openFilesystemBlobStore } from '#storage/blob-store-filesystem.ts';
+import { FileStream } from '#storage/file-stream.ts';
 import {
   blobStoreSuite,
   bytesOf,
@@ -35,6 +37,51 @@ blobStoreSuite('filesystem blob store', async () => {
   const store = await openAt(folder.path);
   return { store, [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose]() };
 });
+
+test('filesystem blob store: memory that is released twice, or by another stream, is lent to one reader only', async () => {
+  await using folder = await temporaryFolder();
+  const store = await openAt(folder.path);
+  const [one, other] = [await storeBlob(store, 1), await storeBlob(store, 2)];
+  const first = await openStream(store, one.digest);
+  const second = await openStream(store, other.digest);
+  const third = await openStream(store, one.digest);
+  const released = await first.next();
+  assert.ok(released.done !== true);
+  // The third stream's pieces are none of the first one's.
+  third.release(released.value);
+  first.release(released.value);
+  first.release(released.value);
+  const held: { readonly expected: Uint8Array; readonly piece: Uint8Array }[] = [];
+  for (const [stream, { bytes }] of [
+    [second, other],
+    [third, one],
+  ] as const) {
+    let at = 0;
+    for await (const piece of stream) {
+      held.push({ expected: bytes.subarray(at, at + piece.length), piece });
+      at += piece.length;
+    }
+    assert.equal(at, bytes.length);
+  }
+  for (const { expected, piece } of held) assert.deepEqual(Buffer.compare(piece, expected), 0);
+  await first.return();
+});
+
+type Stored = { readonly digest: Digest; readonly bytes: Uint8Array };
+
+/** Of eight whole pieces and a part of one. */
+async function storeBlob(store: BlobStore, seed: number): Promise<Stored> {
+  const bytes = patterned(8 * 256 * 1024 + 10).map((byte) => byte ^ seed);
+  const upload = await store.startUpload('team/app');
+  await upload.append(pieces(bytes), { signal: never });
+  return { digest: (await upload.commit(digestOf(bytes))).digest, bytes };
+}
+
+async function openStream(store: BlobStore, digest: Digest): Promise<FileStream> {
+  const stream = await store.read(digest, undefined, never);
+  assert.ok(stream instanceof FileStream);
+  return stream;
+}
 
 test('filesystem blob store: a folder that takes no files is one clear error', async () => {
   await using folder = await temporaryFolder();
