@@ -5,11 +5,11 @@
  * aborted, which ends transfers short (FIN); then the rest is cut. The limits are on silence, not on duration,
  * because a large blob over a slow link is legitimate however long it takes.
  */
-import { once } from 'node:events';
 import http from 'node:http';
 import https from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
+import type { FastifyInstance } from 'fastify';
 import type { Clock } from '#runtime/clock.ts';
 import type { Log } from '#runtime/log.ts';
 import { errorBody } from './error-reply.ts';
@@ -63,7 +63,7 @@ const HEADER_BYTES_MAX = 16 * 1024;
 
 export type Listening = AsyncDisposable & { readonly host: string; readonly port: number };
 
-/** For `plainApp`, and for fastify's `serverFactory`. */
+/** For fastify's `serverFactory`. */
 export function createServer(handler: http.RequestListener, config: ListenConfig, log: Log): http.Server {
   const limits = { ...DEFAULT_LIMITS, ...config.limits };
   const options: http.ServerOptions = {
@@ -147,33 +147,12 @@ export type ListenDeps = {
   readonly abort: () => void;
 };
 
-/** A server as `listen` needs it; fastify's are such, and `plainApp` makes one of Node's. */
-export type ListeningApp = {
-  readonly server: http.Server;
-  listen(address: { readonly host: string; readonly port: number }): Promise<unknown>;
-  /** No more connections, and none that is idle; resolves when the last one has ended. */
-  close(): PromiseLike<unknown>;
-};
-
-export function plainApp(server: http.Server): ListeningApp {
-  return {
-    server,
-    listen: async ({ host, port }) => {
-      server.listen(port, host);
-      await once(server, 'listening');
-    },
-    close: async () => {
-      if (!server.listening) return;
-      const { promise, resolve } = Promise.withResolvers<void>();
-      server.close(() => resolve());
-      server.closeIdleConnections();
-      await promise;
-    },
-  };
-}
-
 /** Listens. Rejects with the system's error (`EADDRINUSE` …) when it cannot. */
-export async function listen(app: ListeningApp, config: ListenConfig, deps: ListenDeps): Promise<Listening> {
+export async function listen(
+  app: FastifyInstance,
+  config: ListenConfig,
+  deps: ListenDeps,
+): Promise<Listening> {
   await app.listen({ host: config.host, port: config.port });
   const address = app.server.address() as AddressInfo;
   const { drainMs } = { ...DEFAULT_LIMITS, ...config.limits };

@@ -63,7 +63,8 @@ const GROUPS: readonly {
     names: ['small-images', 'manifest-get-while-pushed'],
     prepare: async (stack) => {
       const alone = stack.use(await startMesh({ regions: REGIONS.slice(0, 1) }));
-      return preparePushBenches(alone.url(0), stack.use(await DockerRegistry.start()));
+      const ours = { url: alone.url(0), pid: alone.mesh.pid(alone.region(0).name) ?? 0 };
+      return preparePushBenches(ours, stack.use(await DockerRegistry.start()));
     },
   },
   { names: ['tag-bytes-growth'], prepare: async () => [tagBytes] },

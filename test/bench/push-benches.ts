@@ -17,21 +17,24 @@ const PUSHING_SECONDS = 5;
 const GETS_AT_ONCE = 4;
 const P99_MS = 20;
 
-/** `url`: of a region that is alone. */
-export function preparePushBenches(url: string, registry: DockerRegistry): readonly (Bench | OwnBench)[] {
-  return [smallImages({ ours: url, theirs: registry.url }), getWhilePushed(url)];
+/** A region that is alone, and the process that it is. */
+export type LoneRegion = { readonly url: string; readonly pid: number };
+
+export function preparePushBenches(ours: LoneRegion, theirs: DockerRegistry): readonly (Bench | OwnBench)[] {
+  return [smallImages({ ours, theirs }), getWhilePushed(ours)];
 }
 
 /** Three blobs, each in two requests, and the manifest: what every client does, one image a connection at a time. */
-function smallImages(urls: Readonly<Record<'ours' | 'theirs', string>>): Bench {
+function smallImages(sides: Readonly<Record<'ours' | 'theirs', LoneRegion>>): Bench {
   return {
     name: 'small-images',
     unit: 'images/s',
     better: 'higher',
     peer: PEER,
     bar: 3,
+    processes: (side) => [side === 'ours' ? sides.ours.pid : sides.theirs.pid],
     round: async (side, round) => {
-      const url = side === 'ours' ? urls.ours : urls.theirs;
+      const { url } = side === 'ours' ? sides.ours : sides.theirs;
       const images = Array.from({ length: IMAGES }, () => makeImage(LAYER_BYTES, LAYER_BYTES));
       using client = new Client(url, CONNECTIONS);
       const startMs = performance.now();
@@ -55,9 +58,10 @@ function smallImages(urls: Readonly<Record<'ours' | 'theirs', string>>): Bench {
  * Manifests of one image are pushed at a steady rate while four connections get another one by its tag, again and
  * again. The rate that was reached is told, because a p99 beside fewer pushes proves nothing: the round then fails.
  */
-function getWhilePushed(url: string): OwnBench {
+function getWhilePushed({ url, pid }: LoneRegion): OwnBench {
   return {
     name: 'manifest-get-while-pushed',
+    processes: () => [pid],
     unit: 'ms',
     limit: P99_MS,
     round: async (round) => {
