@@ -27,6 +27,16 @@ for (const fault of ['no-grace', 'file-before-row', 'uses-not-noted'] as const s
   });
 }
 
+/** Links of a blob that was forgotten stayed; a pull took the absence that another repository's sources had told. */
+for (const seed of ['garbage 1343', 'garbage 2650']) {
+  test(`garbage collection: what ${seed} showed is mended`, async () => {
+    using store = await SteppingStore.open();
+    const simulation = new RegionSimulation(store, seed);
+    await simulation.run();
+    await simulation.clear();
+  });
+}
+
 test('garbage collection: nothing that is needed goes, and everything else does', async () => {
   using store = await SteppingStore.open();
   const counts = { pushes: 0, crashes: 0, removedBlobs: 0, removedManifests: 0 };
