@@ -9,7 +9,7 @@ import type { Fault } from './simulated-region.ts';
 import { SteppingStore } from './stepping-store.ts';
 
 const SEEDS = Number(process.env['FAIRWAY_GC_SEEDS'] ?? 1000);
-/** Each fault shows in one seed of fifty, or more often. */
+/** Each fault shows in one seed of forty, or more often. */
 const SEEDS_PER_FAULT_MAX = 500;
 
 for (const fault of ['no-grace', 'file-before-row', 'uses-not-noted'] as const satisfies readonly Fault[]) {

@@ -8,8 +8,8 @@ import type { Prng } from '#chaos/prng.ts';
 /** Turns of the event loop in which nobody comes to a step, before the tasks are said to be stuck. */
 const IDLE_TURNS_MAX = 50;
 /**
- * How likely it is that the same task takes the next step too. Where all steps are shared out evenly, a task is hardly
- * ever held up at one place while another one does all of its work, which is what most races need.
+ * How likely it is that the same task takes the next step too, so that one is also held up at one place while another
+ * does all of its work. Orders of another kind; the planted faults show about as often without.
  */
 const PERSISTENCES = [0, 0.8, 0.95];
 
