@@ -2,6 +2,7 @@
  * What a test needs beyond Node: programs on the search path, root. Where CI is set a missing one is a failure;
  * elsewhere the test is skipped, and the run names it with its reason at the end.
  */
+import { execFileSync } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
@@ -11,9 +12,28 @@ import { delimiter, join } from 'node:path';
  * @throws Error in CI when something is missing.
  */
 export function requires(...programs: readonly string[]): { readonly skip: string | false } {
-  const missing = programs.filter((program) => !isThere(program));
-  if (missing.length === 0) return { skip: false };
-  const reason = `needs ${missing.join(', ')} (see .ci/run for the packages)`;
+  const absent = programs.filter((program) => !isThere(program));
+  if (absent.length === 0) return { skip: false };
+  return missing(`${absent.join(', ')} (see .ci/run for the packages)`);
+}
+
+/**
+ * `{ skip }` of a test that mounts a file system of its own: whoever is not root must not, in CI either; of root it is
+ * expected, although a container may forbid it.
+ * @throws Error in CI when root must not mount.
+ */
+export function requiresMount(): { readonly skip: string | false } {
+  if (!isThere('root')) return { skip: 'needs root, to mount a file system' };
+  try {
+    execFileSync('unshare', ['--mount', 'mount', '-t', 'tmpfs', 'tmpfs', '/mnt'], { stdio: 'ignore' });
+    return { skip: false };
+  } catch {
+    return missing('the right to mount a file system (docker run --cap-add SYS_ADMIN)');
+  }
+}
+
+function missing(what: string): { readonly skip: string } {
+  const reason = `needs ${what}`;
   if (process.env['CI'] !== undefined) throw new Error(`in CI this is a failure: ${reason}`);
   return { skip: reason };
 }

@@ -8,12 +8,15 @@ import type { FillingBlob } from './fill.ts';
 import type { GrowingBlob } from './growing-blob.ts';
 
 export class FillJob {
+  /** Whose sources are asked. */
+  readonly askedFor: RepositoryName;
   /** On whose behalf it is filled. */
   readonly repositories = new Set<RepositoryName>();
   readonly #done = Promise.withResolvers<BlobRow>();
   #opened = Promise.withResolvers<FillingBlob | undefined>();
 
-  constructor() {
+  constructor(askedFor: RepositoryName) {
+    this.askedFor = askedFor;
     ignoreUnwatched(this.#done.promise);
     ignoreUnwatched(this.#opened.promise);
   }

@@ -101,14 +101,20 @@ export class Fill implements AsyncDisposable {
 
   /**
    * Resolves when the first byte is here. `undefined`: all sources say that they do not have it.
-   * Joins the fill that is under way, if there is one; its sources are then those of whoever began it.
+   * Joins the fill that is under way, if there is one; its sources are then those of whoever began it. If they do not
+   * have it and were asked for another repository, one's own are asked after them.
    * @throws UnavailableError that names each source and why it failed; the reason of the context's signal.
    */
   async blob(request: FillRequest, context: RequestContext): Promise<FillingBlob | undefined> {
-    context.signal.throwIfAborted();
-    const job = this.#jobs.get(request.digest) ?? this.#start(request, context);
-    job.repositories.add(request.repository);
-    return await orAborted(job.opened, context.signal);
+    const { repository, digest } = request;
+    for (;;) {
+      context.signal.throwIfAborted();
+      const job = this.#jobs.get(digest) ?? this.#start(request, context);
+      job.repositories.add(repository);
+      const blob = await orAborted(job.opened, context.signal);
+      if (blob !== undefined || job.askedFor === repository) return blob;
+      this.#forget(job, digest);
+    }
   }
 
   /** True while this blob is on its way here. */
@@ -121,7 +127,7 @@ export class Fill implements AsyncDisposable {
   }
 
   #start(request: FillRequest, context: RequestContext): FillJob {
-    const job = new FillJob();
+    const job = new FillJob(request.repository);
     this.#jobs.set(request.digest, job);
     this.#running.start(async (signal) => {
       const asked = { ...context, signal };

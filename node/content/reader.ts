@@ -166,6 +166,10 @@ export class ContentReader implements Disposable {
       const filling = await this.#deps.fill.blob({ ...request, sources }, context);
       if (filling === undefined) return undefined;
       const { sizeBytes, source } = filling;
+      // A blob that cannot be recorded is passed on all the same; the next one need not be stored in vain.
+      filling.done.then(undefined, (thrown: unknown) => {
+        if (isDiskRefusal(thrown)) this.#unstored.storeRefused(digest, thrown);
+      });
       return { sizeBytes, source, read: (...range) => this.#follow(filling, { ...request, context }, range) };
     } catch (thrown) {
       if (!isDiskRefusal(thrown)) throw thrown;

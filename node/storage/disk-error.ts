@@ -2,6 +2,7 @@
  * Errors of the file system, translated once, with the cause in words that an operator acts on.
  */
 import { messageOf, UnavailableError } from '#domain/errors.ts';
+import { isSqliteRefusal } from './sqlite-error.ts';
 
 const CAUSES: Readonly<Record<string, string>> = {
   ENOSPC: 'the disk is full',
@@ -27,11 +28,11 @@ export function systemCode(thrown: unknown): string | undefined {
   return typeof thrown.code === 'string' ? thrown.code : undefined;
 }
 
-/** True of an error that says what the disk refused. */
+/** True of an error that says what the disk refused, to a file or to the database. */
 export function isDiskRefusal(thrown: unknown): boolean {
   if (!(thrown instanceof UnavailableError)) return false;
   const code = systemCode(thrown.cause);
-  return code !== undefined && code in CAUSES;
+  return code === undefined ? isSqliteRefusal(thrown.cause) : code in CAUSES;
 }
 
 /** The error to throw instead; what no file system said stays as it is. */

@@ -17,7 +17,10 @@ export interface BlobUseRows {
    * that a blob which is asked for all the time is not written all the time.
    */
   touch(digest: Digest, use: { readonly nowMs: number; readonly everyMs: number }): Promise<boolean>;
-  /** Forgets that it is here, unless it was recorded or touched after `usedMs` was read. True when it was forgotten. */
+  /**
+   * Forgets that it is here, and through which repositories it was, unless it was recorded or touched after `usedMs`
+   * was read. True when it was forgotten.
+   */
   forgetUnused(digest: Digest, usedMs: number): Promise<boolean>;
 }
 

@@ -2,7 +2,7 @@
 import { sql } from 'kysely';
 import type { Digest } from '#domain/digest.ts';
 import type { BlobUseRows } from './metadata-garbage.ts';
-import { type Place, prepare, type Store, writeOne } from './statement.ts';
+import { guard, type Place, prepare, run, type Store, writeOne } from './statement.ts';
 
 export function openBlobUseRows(store: Store): BlobUseRows {
   const { reader, writer } = store;
@@ -18,7 +18,11 @@ export function openBlobUseRows(store: Store): BlobUseRows {
       return (await writeOne(writer, statements.touch.bind({ digest, nowMs }))).length > 0;
     },
     async forgetUnused(digest, usedMs) {
-      return (await writeOne(writer, statements.forget.bind({ digest, usedMs }))).length > 0;
+      const result = await writer.write([
+        guard(statements.forget.bind({ digest, usedMs })),
+        run(statements.forgetLinks.bind({ digest })),
+      ]);
+      return result.outcome === 'committed';
     },
   };
 }
@@ -38,11 +42,11 @@ function prepareStatements(db: Store['db']) {
         .returning('digest'),
     ),
     forget: prepare((p: Place<{ digest: Digest; usedMs: number }>) =>
-      db
-        .deleteFrom('blob')
-        .where('digest', '=', p('digest'))
-        .where('used_ms', '=', p('usedMs'))
-        .returning('digest'),
+      db.deleteFrom('blob').where('digest', '=', p('digest')).where('used_ms', '=', p('usedMs')),
+    ),
+    // Of a blob that never comes back nobody else would remove them; one that does is linked anew.
+    forgetLinks: prepare((p: Place<{ digest: Digest }>) =>
+      db.deleteFrom('blob_link').where('digest', '=', p('digest')),
     ),
   };
 }

@@ -18,6 +18,9 @@ const WORLD_CODES: Readonly<Record<number, string>> = {
   26: 'the file is not a database',
 };
 
+/** Those of the disk: what another process or a mistake caused is no refusal. */
+const REFUSALS: ReadonlySet<number> = new Set([3, 8, 10, 13, 14]);
+
 /** What crosses from the worker's thread. */
 export type SqliteFailure = { readonly message: string; readonly code?: number };
 
@@ -30,8 +33,18 @@ export function isWorldFailure(failure: SqliteFailure): boolean {
   return failure.code !== undefined && failure.code in WORLD_CODES;
 }
 
-/** The error to throw for it; `subject` names the database. */
-export function sqliteError(subject: string, failure: SqliteFailure, cause?: unknown): Error {
+/** True of the cause of an error from here that says what the disk refused. */
+export function isSqliteRefusal(cause: unknown): boolean {
+  const code = errorCode(cause);
+  return code !== undefined && REFUSALS.has(code);
+}
+
+/** The error to throw for it; `subject` names the database. `cause`: what SQLite threw, if it is in this thread. */
+export function sqliteError(
+  subject: string,
+  failure: SqliteFailure,
+  cause: unknown = Object.assign(new Error(failure.message), { errcode: failure.code }),
+): Error {
   const reason = failure.code === undefined ? undefined : WORLD_CODES[failure.code];
   if (reason === undefined) return new Error(`${subject}: ${failure.message}`, { cause });
   return new UnavailableError(`${subject}: ${reason} (${failure.message})`, { cause });

@@ -27,7 +27,7 @@ import { Registry } from '#runtime/metrics.ts';
 import { systemRandom } from '#runtime/random.ts';
 import type { BlobStore } from '#storage/blob-store.ts';
 import { openMemoryBlobStore } from '#storage/blob-store-memory.ts';
-import type { ClaimKey, ManifestRow, Metadata } from '#storage/metadata.ts';
+import type { BlobRows, ClaimKey, ManifestRow, Metadata } from '#storage/metadata.ts';
 import { ManualClock } from '#test/client/manual-clock.ts';
 import { openTemporaryMetadata } from '#test/storage/temporary.ts';
 
@@ -88,7 +88,12 @@ export type ContentRig = AsyncDisposable & {
   readonly written: (readonly IndexChange[])[];
 };
 
-export type ContentRigOptions = { readonly fill?: Partial<FillConfig>; readonly blobs?: BlobStore };
+export type ContentRigOptions = {
+  readonly fill?: Partial<FillConfig>;
+  readonly blobs?: BlobStore;
+  /** Stands before the rows of blobs. */
+  readonly rowsOver?: (rows: BlobRows) => BlobRows;
+};
 
 export async function openContentRig(options: ContentRigOptions = {}): Promise<ContentRig> {
   await using stack = new AsyncDisposableStack();
@@ -112,7 +117,8 @@ export async function openContentRig(options: ContentRigOptions = {}): Promise<C
     },
   };
   const use = new BlobUse({ rows: metadata.blobUses, clock });
-  const seams = { blobs, use, rows: metadata.blobs, manifests: metadata.manifests, views: metadata.views };
+  const rows = options.rowsOver?.(metadata.blobs) ?? metadata.blobs;
+  const seams = { blobs, use, rows, manifests: metadata.manifests, views: metadata.views };
   const runtime = { clock, random: systemRandom, log: silentLog, metrics };
   const fill = stack.use(new Fill({ ...seams, ...runtime }, { region: 'eu-west', ...options.fill }));
   const manifestFetch = new ManifestFetch({ sources, ...runtime });

@@ -55,6 +55,27 @@ async function begin(rig: ContentRig, request: FillRequest): Promise<FillingBlob
   return filling;
 }
 
+test('fill: that nobody has it is asked anew by who joined from another repository', async () => {
+  await using rig = await openContentRig();
+  const { bytes, digest } = blobOf(100);
+  const asked = Promise.withResolvers<readonly TestUpstream[]>();
+  const first = rig.fill.blob({ repository: OTHER, digest, sources: () => asked.promise }, contextOf());
+  const has = new TestUpstream('us-east', { blobs: [{ bytes }] });
+  const joined = [1, 2].map(() => rig.fill.blob(requestOf(digest, has), contextOf()));
+  const hasNot = new TestUpstream('ap-south');
+  const alike = rig.fill.blob({ repository: OTHER, digest, sources: async () => [hasNot] }, contextOf());
+  asked.resolve([]);
+  assert.equal(await first, undefined);
+  assert.equal(await alike, undefined, 'who joined from the same repository takes the answer');
+  for (const filling of joined) {
+    assert.deepEqual(
+      await collect((await filling)?.read(undefined, signal) ?? assert.fail()),
+      Buffer.from(bytes),
+    );
+  }
+  assert.deepEqual([has.opened.length, hasNot.opened.length], [1, 0]);
+});
+
 test('fill: too many that wait for their turn are refused', async () => {
   await using rig = await openContentRig({ fill: { concurrentMax: 1, waitingMax: 1, waitMs: 7777 } });
   const { bytes, digest } = blobOf(200_000);

@@ -4,29 +4,17 @@
  * together; how a single handler answers is tested over `memory-content.ts`.
  */
 import { Agent, type Dispatcher, request } from 'undici';
-import { BlobUse } from '#content/blob-use.ts';
 import type { ClaimWriter } from '#content/claim-writer.ts';
-import { Closure } from '#content/closure.ts';
-import { Deliverability } from '#content/deliverability.ts';
-import { Fill } from '#content/fill.ts';
-import { ManifestFetch } from '#content/manifest-fetch.ts';
-import { ContentReader } from '#content/reader.ts';
-import type { Sources, Upstream } from '#content/upstream.ts';
-import { ContentWriter } from '#content/writer.ts';
+import type { Upstream } from '#content/upstream.ts';
+import type { ContentWriter } from '#content/writer.ts';
 import { type Digest, type DigestAlgorithm, digestOf } from '#domain/digest.ts';
-import { mintEpoch, parseRegionName, parseRegionNumber } from '#domain/region.ts';
-import { openRegistryServer, type RegistryServerConfig } from '#http/registry-server.ts';
-import { DEFAULT_CLAIMS_CONFIG } from '#mesh/claims/core-state.ts';
-import { ClaimsDriver } from '#mesh/claims/driver.ts';
-import { memoryMesh } from '#mesh/transport/transport-memory.ts';
+import type { RegistryServerConfig } from '#http/registry-server.ts';
 import { systemClock } from '#runtime/clock.ts';
-import { silentLog } from '#runtime/log.ts';
-import { Registry } from '#runtime/metrics.ts';
 import { systemRandom } from '#runtime/random.ts';
 import { openMemoryBlobStore } from '#storage/blob-store-memory.ts';
 import type { ManifestRow, Metadata } from '#storage/metadata.ts';
 import { openTemporaryMetadata } from '#test/storage/temporary.ts';
-import { openGate } from './open-gate.ts';
+import { openContentServer } from './content-server.ts';
 import type { CallOptions, Reply } from './registry-under-test.ts';
 
 export type RegistryWithContent = AsyncDisposable & {
@@ -46,60 +34,25 @@ export type RegistryWithContent = AsyncDisposable & {
 
 type FixedBody = Pick<CallOptions, 'headers'> & { readonly body?: string | Uint8Array };
 
-const REGION = parseRegionName('eu-west');
-
 export async function openRegistryWithContent(
   config: Partial<RegistryServerConfig> = {},
 ): Promise<RegistryWithContent> {
   await using stack = new AsyncDisposableStack();
   const outside = { upstreams: [] as readonly Upstream[] };
-  const runtime = { clock: systemClock, random: systemRandom, log: silentLog, metrics: new Registry() };
   const metadata = stack.use(await openTemporaryMetadata());
-  const transport = stack.use(memoryMesh([1]).transport(1));
-  const claims = stack.use(
-    await ClaimsDriver.open(
+  const { port, writer, claims } = stack.use(
+    await openContentServer(
       {
-        ...runtime,
-        claims: metadata.claims,
-        manifests: metadata.manifests,
-        transport,
-        mintEpoch: () => mintEpoch(systemClock.nowMs(), 0),
-        nameOf: () => REGION,
+        metadata,
+        blobs: openMemoryBlobStore({ clock: systemClock, random: systemRandom }),
+        sources: { of: async () => outside.upstreams },
+        verdict: 'trusted',
       },
-      { ...DEFAULT_CLAIMS_CONFIG, verdict: 'trusted', self: parseRegionNumber(1), peers: [] },
-    ),
-  );
-  const sources: Sources = { of: async () => outside.upstreams };
-  const { manifests, views, cachedTags } = metadata;
-  const seams = {
-    ...runtime,
-    use: new BlobUse({ rows: metadata.blobUses, clock: systemClock }),
-    ...{ blobs: openMemoryBlobStore(runtime), rows: metadata.blobs, manifests, views, sources },
-  };
-  const fill = stack.use(new Fill(seams, { region: REGION }));
-  const manifestFetch = new ManifestFetch(seams);
-  const oracle = { resolve: async () => ({ outcome: 'absent' as const }) };
-  const deliverability = new Deliverability(seams);
-  const reader = new ContentReader(
-    { ...seams, viewWrites: metadata.viewWrites, fill, manifestFetch, deliverability, oracle },
-    { region: REGION },
-  );
-  const writer = new ContentWriter({
-    ...{ ...seams, fill, closure: new Closure({ ...seams, manifestFetch, fill }) },
-    ...{ claimWriter: claims, writeGuard: { refuseWrite: () => undefined } },
-  });
-  const server = stack.use(
-    await openRegistryServer(
-      {
-        ...{ ...runtime, reader, writer, views, manifests, cachedTags },
-        gate: openGate(),
-        health: { ready: () => [] },
-      },
-      { region: REGION, host: '127.0.0.1', port: 0, limits: { drainMs: 50 }, ...config },
+      { port: 0, ...config },
     ),
   );
   const agent = stack.adopt(new Agent({ connections: 4 }), (opened) => opened.destroy());
-  const call = caller(server.port, agent);
+  const call = caller(port, agent);
   const owned = stack.move();
   return Object.assign(outside, {
     ...{ metadata, writer, claims, call },

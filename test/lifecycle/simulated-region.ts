@@ -6,6 +6,7 @@ import { Deliverability } from '#content/deliverability.ts';
 import { Fill } from '#content/fill.ts';
 import { ManifestFetch } from '#content/manifest-fetch.ts';
 import { ContentReader } from '#content/reader.ts';
+import type { Sources } from '#content/upstream.ts';
 import { ContentWriter } from '#content/writer.ts';
 import { UnavailableError } from '#domain/errors.ts';
 import { keyOfChange, planWrite } from '#mesh/claims/changes.ts';
@@ -33,6 +34,7 @@ export type SimulatedRegionDeps = {
   readonly blobs: BlobStore & BlobFiles;
   readonly clock: Clock;
   readonly random: Random;
+  readonly sources: Sources;
 };
 
 const REGION = 'eu-west';
@@ -45,7 +47,7 @@ export function startRegion(deps: SimulatedRegionDeps, fault: Fault): SimulatedR
   const uses = fault === 'uses-not-noted' ? forgetful(metadata.blobUses) : metadata.blobUses;
   const seams = {
     ...{ blobs, rows: metadata.blobs, manifests, views, viewWrites, clock, random },
-    ...{ log: silentLog, metrics: new Registry(), sources: { of: async () => [] } },
+    ...{ log: silentLog, metrics: new Registry(), sources: deps.sources },
     use: new BlobUse({ rows: uses, clock }),
   };
   const fill = new Fill(seams, { region: REGION });
@@ -61,7 +63,13 @@ export function startRegion(deps: SimulatedRegionDeps, fault: Fault): SimulatedR
     }),
     collection: {
       rows: fault === 'file-before-row' ? hasty(metadata.garbage, blobs) : metadata.garbage,
-      ...{ uses, blobs, files: blobs, clock, log: silentLog },
+      ...{
+        uses,
+        blobs,
+        files: blobs,
+        clock,
+        log: silentLog,
+      },
     },
   };
 }

@@ -12,7 +12,7 @@ import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { MEDIA_TYPE } from '#domain/manifest.ts';
-import { requires } from '#test/requirements.ts';
+import { requires, requiresMount } from '#test/requirements.ts';
 import { temporaryFolder } from '#test/storage/temporary.ts';
 import { until } from './management.ts';
 import { type MeshUnderTest, REGIONS, startMesh } from './mesh-under-test.ts';
@@ -24,7 +24,7 @@ const WRITES = 'pwrite64,pwritev,pwritev2,fsync,fdatasync,rename,ftruncate,mkdir
 
 test(
   'disk: a full one refuses pushes, serves pulls, and is used again when there is room',
-  mountable(),
+  requiresMount(),
   async () => {
     await using folder = await temporaryFolder();
     await using disk = smallDisk(join(folder.path, HERE));
@@ -137,14 +137,4 @@ function smallDisk(path: string): SmallDisk {
       execFileSync('umount', [path]);
     },
   };
-}
-
-/** Not a requirement of CI: many runners are containers that must not mount. */
-function mountable(): { readonly skip: string | false } {
-  try {
-    execFileSync('unshare', ['--mount', 'mount', '-t', 'tmpfs', 'tmpfs', '/mnt'], { stdio: 'ignore' });
-    return { skip: false };
-  } catch {
-    return { skip: 'needs root and the right to mount a file system' };
-  }
 }

@@ -34,10 +34,19 @@ export class Strace implements AsyncDisposable {
     throw new Error(`strace did not attach: ${said.join('; ')}`);
   }
 
+  /** Where the traced process is dying: told to detach from it, strace would wait for the threads that it holds. */
+  async kill(): Promise<void> {
+    await this.#end('SIGKILL');
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#end('SIGINT');
+  }
+
+  async #end(signal: NodeJS.Signals): Promise<void> {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     const ended = once(this.#child, 'exit');
-    this.#child.kill('SIGINT');
+    this.#child.kill(signal);
     await ended;
   }
 }

@@ -51,6 +51,21 @@ function blobLaws(name: string, open: OpenMetadata): void {
     assert.equal(await blobs.unlink(other, digest), false);
   });
 
+  test(`${name}: a blob is forgotten with its links, unless it was used since`, async () => {
+    await using metadata = await open();
+    const { blobs, blobUses } = metadata;
+    const digest = digestOf('layer');
+    await blobs.record({ digest, sizeBytes: 5, source: 'push', storedMs: 7 }, app);
+    const usedMs = (await blobUses.usedMs(digest)) ?? assert.fail('it is here');
+    assert.equal(await blobUses.touch(digest, { nowMs: 10, everyMs: 1 }), true);
+    assert.equal(await blobUses.forgetUnused(digest, usedMs), false);
+    assert.equal(await blobs.isReadable(app, digest), true);
+    assert.equal(await blobUses.forgetUnused(digest, 10), true);
+    assert.equal(await blobs.isReadable(app, digest), false);
+    assert.equal(await blobUses.forgetUnused(digest, 10), false);
+    assert.equal(await blobUses.touch(digest, { nowMs: 20, everyMs: 1 }), false);
+  });
+
   test(`${name}: a blob recorded twice counts once, and not at all when it is forgotten`, async () => {
     await using metadata = await open();
     const { blobs } = metadata;
