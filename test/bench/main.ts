@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- [--only NAME] [--rounds N] [--json FILE]`: Fairway beside docker-registry on this machine, in
+ * `npm run bench -- [--only NAME[,NAME]] [--rounds N] [--json FILE]`: Fairway beside docker-registry on this machine, in
  * this run. Exit code 1 when a ratio had to be refused or a bar was missed, 2 when called wrongly.
  */
 import { writeFileSync } from 'node:fs';
@@ -27,7 +27,7 @@ import { seamBenches } from './seam-benches.ts';
 import { tagBytes } from './tag-bytes.ts';
 import { ZotRegistry } from './zot-registry.ts';
 
-const HELP = `npm run bench -- [--only NAME] [--rounds N] [--json FILE]
+const HELP = `npm run bench -- [--only NAME[,NAME]] [--rounds N] [--json FILE]
 
 Fairway beside docker-registry, bare node:http and zot, in turn, on this machine. A ratio above 1 says that Fairway is
 better. Each row has the processor time (of an operation, where they were counted, else of a round) and the memory of
@@ -83,7 +83,8 @@ const WITHOUT_ZOT =
 process.exitCode = await main();
 
 async function main(): Promise<number> {
-  const { only, rounds, json, help } = options();
+  const { rounds, json, help, ...asked } = options();
+  const only = asked.only?.split(',');
   if (help) {
     process.stdout.write(HELP.replace('NAMES', GROUPS.flatMap(({ names }) => names).join(', ')));
     return 0;
@@ -92,9 +93,11 @@ async function main(): Promise<number> {
     return wrong('--rounds: a whole number from 3 to 99');
   const { skip } = requires('docker-registry', 'skopeo', 'wrk');
   if (skip !== false) return wrong(`the peers are not on this machine: ${skip}`, 1);
-  const groups = GROUPS.filter(({ names }) => only === undefined || names.includes(only));
+  const groups = GROUPS.filter(
+    ({ names }) => only === undefined || names.some((name) => only.includes(name)),
+  );
   if (groups.length === 0)
-    return wrong(`--only ${only}: one of ${GROUPS.flatMap(({ names }) => names).join(', ')}`);
+    return wrong(`--only ${asked.only}: one of ${GROUPS.flatMap(({ names }) => names).join(', ')}`);
   const results: BenchResult[] = [];
   const progress = (text: string) => process.stderr.write(`${text}\n`);
   if (!ZotRegistry.isInstalled()) progress(WITHOUT_ZOT);
@@ -102,7 +105,7 @@ async function main(): Promise<number> {
   for (const group of groups) {
     await using stack = new AsyncDisposableStack();
     for (const bench of await group.prepare(stack)) {
-      if (only !== undefined && bench.name !== only) continue;
+      if (only !== undefined && !only.includes(bench.name)) continue;
       if ('peer' in bench) results.push(...(await compare(bench, rounds, progress)));
       else results.push(await measure(bench, rounds, progress));
     }
