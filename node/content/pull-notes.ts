@@ -41,7 +41,8 @@ export class PullNotes implements AsyncDisposable {
     this.#group = new TaskGroup((err) => deps.log.error('pull not noted', { err }));
     this.#noted = new LRUCache({
       max: REMEMBERED_MAX,
-      ttl: config.everyMs,
+      // 0 would be for ever.
+      ttl: Math.max(1, config.everyMs),
       ttlResolution: 0,
       perf: { now: () => deps.clock.monotonicMs() },
     });

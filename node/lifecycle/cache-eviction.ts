@@ -3,8 +3,8 @@
  * used for longest go, until the rest fits.
  *
  * Uses are noted coarsely, so that nothing is gained from an exact order, and millions of blobs need not be sorted in
- * memory: a first walk counts the bytes of each age, in steps of `useEveryMs`; a second one, when there is more than the
- * limit, removes the oldest ages whole, and of the last one as much as is needed. What was used within the grace stays,
+ * memory: a first walk counts the bytes of each age, in steps of a thousandth of it; a second one, when there is more than
+ * the limit, removes the oldest ages whole, and of the last one as much as is needed. What was used within the grace stays,
  * so a cache may be larger than its limit by what was pulled lately.
  *
  * A manifest stays where its blobs go; whoever pulls it again fills them again. What a repository outside of the cache
@@ -30,13 +30,12 @@ export type CacheEvictionConfig = {
   readonly dryRun: boolean;
   readonly nowMs: number;
   readonly usedBeforeMs: number;
-  readonly useEveryMs: number;
 };
 
 /** Each may need several searches in indexes, up to a hundred times: 1 to 5 ms in all. */
 const PAGE_ROWS = 32;
-/** More than a year in hours; what is older is all one. */
-const AGES_MAX = 10_000;
+/** Ages that differ by a thousandth, a minute and a half in a day, are one; so there are 28,000 at most. */
+const AGES_A_FACTOR_E = 1000;
 
 export class CacheEviction {
   readonly #deps: CacheEvictionDeps;
@@ -120,8 +119,8 @@ export class CacheEviction {
   }
 
   #ageOf({ usedMs }: CachedBlob): number {
-    const { nowMs, useEveryMs } = this.#config;
-    return Math.min(AGES_MAX, Math.max(0, Math.floor((nowMs - usedMs) / useEveryMs)));
+    const ageMs = Math.max(1, this.#config.nowMs - usedMs);
+    return Math.floor(Math.log(ageMs) * AGES_A_FACTOR_E);
   }
 }
 

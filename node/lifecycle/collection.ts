@@ -81,7 +81,7 @@ export class Collection {
     this.#caches = deps.caches;
     this.#eviction = new CacheEviction(
       { ...parts, onEvicted: () => deps.caches.onEvicted() },
-      { dryRun, nowMs, usedBeforeMs, useEveryMs },
+      { dryRun, nowMs, usedBeforeMs },
     );
   }
 
