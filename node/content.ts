@@ -5,9 +5,11 @@ import { Closure } from '#content/closure.ts';
 import { Deliverability } from '#content/deliverability.ts';
 import { Fill } from '#content/fill.ts';
 import { ManifestFetch } from '#content/manifest-fetch.ts';
+import { PullNotes } from '#content/pull-notes.ts';
 import { ContentReader } from '#content/reader.ts';
 import { ContentWriter } from '#content/writer.ts';
 import { CLAIM_KIND } from '#domain/claim-kind.ts';
+import type { Digest } from '#domain/digest.ts';
 import type { RepositoryName } from '#domain/name.ts';
 import type { RegionName, RegionNumber } from '#domain/region.ts';
 import { isAskedFor } from '#mesh/claims/granted.ts';
@@ -58,6 +60,7 @@ export type Content = {
   readonly closure: Closure;
   readonly reader: ContentReader;
   readonly writer: ContentWriter;
+  readonly deliverability: Deliverability;
 };
 
 export function openContent(deps: ContentDeps, config: ContentConfig): Content {
@@ -106,11 +109,15 @@ export function openContent(deps: ContentDeps, config: ContentConfig): Content {
   const closure = new Closure({ blobs, use, manifests, manifestFetch, fill, sources });
   const deliverability = new Deliverability({ manifests, sources, clock });
   const { viewWrites } = metadata;
+  const notes = stack.use(new PullNotes({ use, clock, log }, { everyMs: config.useEveryMs }));
+  const onPulled = (repository: RepositoryName, digest: Digest) => {
+    if (proxy.covers(repository) !== undefined) notes.note(digest);
+  };
   const reader = stack.use(
     new ContentReader(
       {
         ...{ blobs, rows, use, manifests, views, viewWrites, fill, manifestFetch, deliverability, oracle },
-        ...{ sources, clock, log },
+        ...{ sources, clock, log, onPulled },
       },
       { region },
     ),
@@ -120,5 +127,5 @@ export function openContent(deps: ContentDeps, config: ContentConfig): Content {
     claimWriter: deps.claimWriter,
     writeGuard: proxy,
   });
-  return { fill, closure, reader, writer };
+  return { fill, closure, deliverability, reader, writer };
 }

@@ -29,6 +29,7 @@ import { ObservingWriter } from '#mesh/routing/observing-writer.ts';
 import { TagObserver } from '#mesh/routing/tag-observer.ts';
 import { peerIdentity } from '#mesh/transport/peer-identity.ts';
 import { GrpcTransport } from '#mesh/transport/transport-grpc.ts';
+import type { PolicySet } from '#policies/policy-set.ts';
 import { systemClock } from '#runtime/clock.ts';
 import type { Log } from '#runtime/log.ts';
 import { openMetrics } from '#runtime/metrics.ts';
@@ -44,6 +45,7 @@ import { type Address, type NodeConfig, resolveSecret } from './config.ts';
 import { openContent } from './content.ts';
 import { applyGrants } from './grants.ts';
 import { indexStatus } from './index-status.ts';
+import type { KeptCache } from './lifecycle/cache-eviction.ts';
 import { useEveryMs } from './lifecycle/collection.ts';
 import { GarbageCollector } from './lifecycle/garbage-collector.ts';
 
@@ -155,6 +157,10 @@ export async function startNode(
       {
         ...{ rows: metadata.garbage, uses: metadata.blobUses, blobs, files: blobs },
         ...{ clock, random, log, metrics },
+        caches: {
+          kept: () => keptCaches(policies.current()),
+          onEvicted: () => content.deliverability.forget(),
+        },
       },
       { ...config.gc, useEveryMs: useEveryMs(config.gc.graceMs) },
     ),
@@ -247,6 +253,12 @@ export async function startNode(
   });
   log.info('node started', { address: addressText(config.registry), durationMs: clock.nowMs() - startedMs });
   return stack.move();
+}
+
+function keptCaches({ proxies }: PolicySet): readonly KeptCache[] {
+  return proxies.flatMap(({ name, prefix, keep }) =>
+    keep === undefined ? [] : [{ name, prefix, keepBytes: keep.perRegionBytes }],
+  );
 }
 
 function accelRedirect({ accelRedirect: accel }: NodeConfig, blobs: BlobPlaces) {

@@ -50,6 +50,8 @@ export type ProxySettings = {
     /** When the upstream does not answer: serve what is cached, or fail. */
     readonly whenDown: 'stale' | 'fail';
   };
+  /** How much of it each region keeps: what was not pulled for longest goes first. Everything when absent. */
+  readonly keep?: { readonly perRegionBytes: number };
 };
 
 /** A registry outside of the mesh, and how to sign in there. */

@@ -34,7 +34,13 @@ const KEYS: Readonly<Record<PolicyKind, ReadonlySet<string>>> = {
     'spec.select.age',
     'spec.select.labels',
   ]),
-  ProxyCache: new Set([...ANY_KIND, 'spec.serve.hosts', 'spec.freshness.never', 'spec.keep', 'spec.select']),
+  ProxyCache: new Set([
+    ...ANY_KIND,
+    'spec.serve.hosts',
+    'spec.freshness.never',
+    'spec.keep.pin',
+    'spec.select',
+  ]),
   UpstreamRegistry: new Set([
     ...ANY_KIND,
     'spec.limits',

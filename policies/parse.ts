@@ -20,7 +20,7 @@ import { POLICY_SCHEMAS } from './schema.ts';
 import { schemaProblems } from './schema-problem.ts';
 import { compileSelection } from './select.ts';
 import { suggest } from './suggest.ts';
-import { parseDuration } from './units.ts';
+import { parseDuration, parseSize } from './units.ts';
 import { readYaml, type YamlDocument } from './yaml-text.ts';
 
 /** A policy travels as one claim, whose limit is 64 KiB with everything around it. */
@@ -153,7 +153,7 @@ function bodyOf(parsed: Parsed): PolicyBody {
       };
     }
     case 'ProxyCache': {
-      const { serve, upstreams, freshness } = parsed.spec;
+      const { serve, upstreams, freshness, keep } = parsed.spec;
       const timeToLiveMs = parseDuration(freshness?.timeToLive ?? TIME_TO_LIVE_DEFAULT) ?? 0;
       return {
         kind: parsed.kind,
@@ -162,6 +162,7 @@ function bodyOf(parsed: Parsed): PolicyBody {
           prefix: serve.prefix,
           upstreams,
           freshness: { timeToLiveMs, whenDown: freshness?.whenDown ?? 'stale' },
+          ...(keep === undefined ? {} : { keep: { perRegionBytes: parseSize(keep.perRegion) ?? 0 } }),
         },
       };
     }

@@ -11,7 +11,14 @@ import { parseRegionName, type RegionName } from '#domain/region.ts';
 import type { GlobOf } from './glob.ts';
 import { API_VERSION, type PolicyKind } from './model.ts';
 import { isExclusion, patternFault } from './select.ts';
-import { DURATION_EXPECTED, DURATION_PATTERN, parseDuration } from './units.ts';
+import {
+  DURATION_EXPECTED,
+  DURATION_PATTERN,
+  parseDuration,
+  parseSize,
+  SIZE_EXPECTED,
+  SIZE_PATTERN,
+} from './units.ts';
 
 const NAME = /^[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?$/;
 const NAME_EXPECTED = 'a name of up to 63 lower-case letters, digits, "-" and "."';
@@ -84,6 +91,16 @@ const proxyCache = document(
           .describe('When no upstream answers: serve what is cached, or fail. Default: stale.'),
       })
       .optional(),
+    keep: z
+      .strictObject({
+        perRegion: size().describe('How much of the cache each region keeps, such as 500GiB or 2TiB.'),
+        evict: z
+          .enum(['leastRecentlyUsed'])
+          .optional()
+          .describe('What goes first when there is more. Default: leastRecentlyUsed.'),
+      })
+      .optional()
+      .describe('Default: everything is kept.'),
   }),
 ).describe('A prefix of repositories that is a cache of other registries.');
 
@@ -169,6 +186,15 @@ function duration() {
     .regex(DURATION_PATTERN, `expected ${DURATION_EXPECTED}`)
     .refine((text) => !DURATION_PATTERN.test(text) || parseDuration(text) !== undefined, {
       error: 'expected at most ten years',
+    });
+}
+
+function size() {
+  return z
+    .string()
+    .regex(SIZE_PATTERN, `expected ${SIZE_EXPECTED}`)
+    .refine((text) => !SIZE_PATTERN.test(text) || parseSize(text) !== undefined, {
+      error: 'expected less than 8PiB',
     });
 }
 

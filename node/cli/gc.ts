@@ -104,13 +104,13 @@ function expectJson<Answer>(
 function runsText(runs: readonly RegionRun[]): string {
   const rows = runs.map(({ region, run }) => {
     if (run === undefined) return [region, 'did not answer'];
-    const { manifests, blobs, uploads, orphans } = run.report;
+    const { manifests, blobs, evicted, uploads, orphans } = run.report;
     const took = durationText(run.endedMs - run.startedMs);
     const state =
       run.state === 'failed' ? `failed: ${run.reason}` : `${run.dryRun ? 'dry run' : 'done'}, ${took}`;
-    return [region, state, ...[manifests, blobs, uploads, orphans].map(amountText)];
+    return [region, state, ...[manifests, blobs, evicted, uploads, orphans].map(amountText)];
   });
-  const head = ['REGION', 'STATE', 'MANIFESTS', 'BLOBS', 'UPLOADS', 'FILES OF NOBODY'];
+  const head = ['REGION', 'STATE', 'MANIFESTS', 'BLOBS', 'EVICTED', 'UPLOADS', 'FILES OF NOBODY'];
   return [
     table(head, rows),
     '',

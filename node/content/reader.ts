@@ -39,6 +39,8 @@ export type ContentReaderDeps = {
   readonly clock: Clock;
   readonly log: Log;
   readonly viewWrites: ViewWrites;
+  /** A blob that is here was asked for. Must not wait. */
+  readonly onPulled?: (repository: RepositoryName, digest: Digest) => void;
 };
 
 export type ContentReaderConfig = {
@@ -118,7 +120,10 @@ export class ContentReader implements Disposable {
   /** @throws RegistryError BLOB_UNKNOWN when it is proven absent; UnavailableError when it cannot be had now. */
   async blob(repository: RepositoryName, digest: Digest, context: RequestContext): Promise<BlobRead> {
     const stat = await this.#local.stat(repository, digest);
-    if (stat !== undefined) return this.#localBlob(repository, stat, context);
+    if (stat !== undefined) {
+      this.#deps.onPulled?.(repository, digest);
+      return this.#localBlob(repository, stat, context);
+    }
     const filling =
       context.from === undefined ? await this.#fill({ repository, digest }, context) : undefined;
     if (filling === undefined) throw new RegistryError('BLOB_UNKNOWN', `${digest} is not in ${repository}`);

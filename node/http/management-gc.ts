@@ -33,6 +33,7 @@ const garbageRun: z.ZodType<GarbageRun> = z.object({
   report: z.object({
     manifests: amount,
     blobs: amount,
+    evicted: amount.describe('Blobs that proxy caches gave up, because they are to keep less.'),
     uploads: amount,
     orphans: amount.describe('Files that no blob was recorded for.'),
     lost: amount.describe('Blobs whose file was gone.'),

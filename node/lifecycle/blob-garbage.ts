@@ -61,6 +61,11 @@ export class BlobGarbage {
     return await this.#largest.explain(this.#deps.rows, this.#config);
   }
 
+  /** A cache gives it up. */
+  evicted(blob: Digest, cache: string): void {
+    this.#largest.evicted(blob, cache);
+  }
+
   async #collectPart(part: DigestRange, signal: AbortSignal): Promise<void> {
     const { rows, files, pace } = this.#deps;
     // Before the rows: a blob that is stored meanwhile has a row and is not listed, and is looked at once more.

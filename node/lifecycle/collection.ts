@@ -1,5 +1,5 @@
 /**
- * One run of garbage collection: uploads, then manifests, then blobs. Each step is a transaction or a removal of its
+ * One run of garbage collection: uploads, then manifests, then blobs, then caches. Each step is a transaction or a removal of its
  * own that can be left and repeated at any point, and nothing is remembered between runs: one that was interrupted is
  * gone on with by the next one, which finds less to do. Pushes and pulls go on meanwhile.
  */
@@ -8,6 +8,7 @@ import type { Log } from '#runtime/log.ts';
 import type { BlobFiles, BlobStore } from '#storage/blob-store.ts';
 import type { BlobUseRows, GarbageRows } from '#storage/metadata-garbage.ts';
 import { BlobGarbage } from './blob-garbage.ts';
+import { CacheEviction, type KeptCache } from './cache-eviction.ts';
 import type { BlobFate, GarbageReport } from './garbage-run.ts';
 import { Tally } from './garbage-run.ts';
 import { ManifestGarbage } from './manifest-garbage.ts';
@@ -20,6 +21,12 @@ export type CollectionDeps = {
   readonly files: BlobFiles;
   readonly clock: Pick<Clock, 'nowMs' | 'sleep'>;
   readonly log: Log;
+  readonly caches: {
+    /** Those that are to keep no more than so much. */
+    kept(): readonly KeptCache[];
+    /** Blobs have gone: whoever remembers that something is whole here is to ask again. */
+    onEvicted(): void;
+  };
 };
 
 export type CollectionConfig = {
@@ -49,6 +56,8 @@ export class Collection {
   readonly #signal: AbortSignal;
   readonly #manifests: ManifestGarbage;
   readonly #blobs: BlobGarbage;
+  readonly #caches: CollectionDeps['caches'];
+  readonly #eviction: CacheEviction;
   #largest: readonly BlobFate[] = [];
 
   constructor(deps: CollectionDeps, config: CollectionConfig, signal: AbortSignal) {
@@ -64,11 +73,16 @@ export class Collection {
       deletedBeforeMs: nowMs - graceMs,
       conflictsSinceMs: nowMs - CONFLICT_MS,
     });
+    const usedBeforeMs = nowMs - graceMs - useEveryMs;
     this.#blobs = new BlobGarbage(parts, {
-      ...{ dryRun, nowMs },
-      usedBeforeMs: nowMs - graceMs - useEveryMs,
+      ...{ dryRun, nowMs, usedBeforeMs },
       isGone: (manifest) => this.#manifests.isGone(manifest),
     });
+    this.#caches = deps.caches;
+    this.#eviction = new CacheEviction(
+      { ...parts, onEvicted: () => deps.caches.onEvicted() },
+      { dryRun, nowMs, usedBeforeMs },
+    );
   }
 
   /** Uploads first, which need nothing of a database that a full disk may have stopped. @throws UnavailableError. */
@@ -79,6 +93,9 @@ export class Collection {
     this.#uploads.add(sizeBytes, count);
     await this.#manifests.collect();
     await this.#blobs.collect(this.#signal);
+    for (const cache of this.#caches.kept()) {
+      await this.#eviction.evict(cache, (blob, { name }) => this.#blobs.evicted(blob, name), this.#signal);
+    }
     this.#largest = await this.#blobs.largest();
   }
 
@@ -87,6 +104,7 @@ export class Collection {
     return {
       manifests: this.#manifests.removed.read(),
       blobs: this.#blobs.removed.read(),
+      evicted: this.#eviction.removed.read(),
       uploads: this.#uploads.read(),
       orphans: this.#blobs.orphans.read(),
       lost: this.#blobs.lost.read(),

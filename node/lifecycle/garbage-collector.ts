@@ -124,11 +124,12 @@ export class GarbageCollector implements AsyncDisposable {
 
   #tell(job: Job): void {
     if (job.dryRun) return;
-    const { blobs, orphans, manifests, uploads, lost } = job.report();
-    const bytes = blobs.sizeBytes + orphans.sizeBytes + manifests.sizeBytes + uploads.sizeBytes;
-    const count = blobs.count + orphans.count + manifests.count + uploads.count;
+    const { blobs, evicted, orphans, manifests, uploads, lost } = job.report();
+    const removed = [blobs, evicted, orphans, manifests, uploads];
+    const bytes = removed.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    const count = removed.reduce((sum, amount) => sum + amount.count, 0);
     this.#metrics.runs.inc({ outcome: job.state });
-    for (const [what, amount] of Object.entries({ blobs, orphans, manifests, uploads, lost })) {
+    for (const [what, amount] of Object.entries({ blobs, evicted, orphans, manifests, uploads, lost })) {
       this.#metrics.removed.inc({ what }, amount.count);
       this.#metrics.removedBytes.inc({ what }, amount.sizeBytes);
     }
@@ -143,7 +144,7 @@ function runOf({ id, dryRun, state, startedMs, endedMs, reason, report }: Job): 
 
 function emptyReport(): GarbageReport {
   return {
-    ...{ manifests: NOTHING, blobs: NOTHING, uploads: NOTHING },
+    ...{ manifests: NOTHING, blobs: NOTHING, evicted: NOTHING, uploads: NOTHING },
     ...{ orphans: NOTHING, lost: NOTHING, examined: NOTHING, largest: [] },
   };
 }

@@ -22,6 +22,8 @@ export type GarbageReport = {
   readonly manifests: Amount;
   /** Blobs that nothing referred to. */
   readonly blobs: Amount;
+  /** Blobs that caches gave up, because they are to keep less. */
+  readonly evicted: Amount;
   /** Uploads that nobody went on with. */
   readonly uploads: Amount;
   /** Files that no blob is recorded for: what a crash left between the two. */

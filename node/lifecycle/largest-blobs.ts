@@ -3,7 +3,7 @@ import type { Digest } from '#domain/digest.ts';
 import type { BlobUsage, GarbageRows } from '#storage/metadata-garbage.ts';
 import type { BlobFate } from './garbage-run.ts';
 
-type Candidate = BlobUsage & { readonly isGarbage: boolean };
+type Candidate = BlobUsage & { readonly isGarbage: boolean; readonly evictedFrom?: string };
 
 /** A screenful. */
 const NAMED_MAX = 20;
@@ -17,6 +17,13 @@ export class LargestBlobs {
     this.#candidates = [...this.#candidates, candidate]
       .sort((a, b) => b.sizeBytes - a.sizeBytes)
       .slice(0, NAMED_MAX);
+  }
+
+  /** Of one that was offered: a cache gives it up although manifests refer to it. */
+  evicted(digest: Digest, cache: string): void {
+    this.#candidates = this.#candidates.map((blob) =>
+      blob.digest === digest ? { ...blob, isGarbage: true, evictedFrom: cache } : blob,
+    );
   }
 
   async explain(
@@ -35,10 +42,13 @@ export class LargestBlobs {
 }
 
 async function reasonOf(
-  { isGarbage, referrer, usedMs }: Candidate,
+  { isGarbage, evictedFrom, referrer, usedMs }: Candidate,
   rows: Pick<GarbageRows, 'repositoriesOf'>,
   { nowMs }: { readonly nowMs: number },
 ): Promise<string> {
+  if (evictedFrom !== undefined) {
+    return `ProxyCache/${evictedFrom} holds more than it is to keep, and nobody used it for ${hoursText(nowMs - usedMs)}`;
+  }
   if (isGarbage) return `nothing refers to it, and no push used it for ${hoursText(nowMs - usedMs)}`;
   if (referrer !== undefined) return `${await nameOf(referrer, rows)} refers to it`;
   return `nothing refers to it, but a push used it ${hoursText(nowMs - usedMs)} ago`;

@@ -27,9 +27,14 @@ export type RemoveBlobsDeps = {
   readonly log: Log;
 };
 
-export type BlobRemoval = {
-  /** `evicted`: although manifests refer to it, because it can be had again from elsewhere. */
-  readonly reason: 'unreferenced' | 'evicted';
+export type BlobRemoval = BlobRemovalLimits &
+  (
+    | { readonly reason: 'unreferenced' }
+    /** Although manifests of the cache with this prefix refer to it, because it can be had again from elsewhere. */
+    | { readonly reason: 'evicted'; readonly prefix: string }
+  );
+
+type BlobRemovalLimits = {
   /** Blobs that a push relied on since, and files that were committed since, stay. */
   readonly usedBeforeMs: number;
   readonly signal: AbortSignal;
@@ -59,7 +64,7 @@ async function removeBlob(
   { removal, removed }: { readonly removal: BlobRemoval; readonly removed: Tally },
 ): Promise<void> {
   const { reason, usedBeforeMs } = removal;
-  const limits = { usedBeforeMs, evenIfReferred: reason === 'evicted' };
+  const limits = { usedBeforeMs, ...(reason === 'evicted' ? { onlyOf: { prefix: removal.prefix } } : {}) };
   if (!(await deps.rows.dropBlob(digest, limits))) return;
   const bytes = (await removeFile(deps, digest, { committedBeforeMs: usedBeforeMs })) ?? 0;
   removed.add(bytes);

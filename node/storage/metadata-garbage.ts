@@ -1,7 +1,7 @@
 /**
  * Two slices of the metadata seam: what keeps a blob alive that no manifest refers to, and what can be collected.
  *
- * `usedMs` of a blob is when a push last relied on it; it only grows, and grows with every record and every touch, so
+ * `usedMs` of a blob is when a push last relied on it, or when it was last pulled from a cache; it only grows, and grows with every record and every touch, so
  * that it is the blob's revision as well. Everything that removes decides inside of its transaction, so nothing that
  * was committed before it is overlooked.
  */
@@ -10,7 +10,7 @@ import type { RepositoryName } from '#domain/name.ts';
 
 /** The grace of blobs that are here. */
 export interface BlobUseRows {
-  /** When a push last relied on it; `undefined` when it is not here. */
+  /** When it was last used; `undefined` when it is not here. */
   usedMs(digest: Digest): Promise<number | undefined>;
   /**
    * Begins its grace anew. False when it is not here. Written only when the last use is more than `everyMs` old, so
@@ -41,9 +41,12 @@ export interface GarbageRows {
   blobs(page: BlobPage): Promise<readonly BlobUsage[]>;
   /** Manifests that refer to the blob, in no order. */
   referrersOf(blob: Digest, limit: number): Promise<readonly Digest[]>;
+  /** Blobs that are here, ordered by digest, and which of them a cache may give up. */
+  cachedBlobs(page: CachePage): Promise<readonly CachedBlob[]>;
   /**
    * Forgets that the blob is here, and through which repositories it was; its bytes may then be removed. False when
-   * it is not here, was used after `usedBeforeMs`, or a manifest refers to it (unless `evenIfReferred`).
+   * it is not here, was used after `usedBeforeMs`, or a manifest refers to it; with `onlyOf`, manifests of that cache
+   * may, and nothing else.
    */
   dropBlob(digest: Digest, limits: DropLimits): Promise<boolean>;
 }
@@ -94,4 +97,18 @@ export type BlobUsage = {
   readonly referrer: Digest | undefined;
 };
 
-export type DropLimits = { readonly usedBeforeMs: number; readonly evenIfReferred?: boolean };
+/** `prefix`: of the repositories of a proxy cache. */
+export type CachePage = { readonly prefix: string; readonly after: string; readonly limit: number };
+
+export type CachedBlob = {
+  readonly digest: Digest;
+  readonly sizeBytes: number;
+  readonly usedMs: number;
+  /**
+   * It was not pushed here, manifests of the cache refer to it, and nothing of any repository outside does. False of
+   * one that 100 manifests or more refer to: nobody looks through all of those.
+   */
+  readonly isOnlyOfCache: boolean;
+};
+
+export type DropLimits = { readonly usedBeforeMs: number; readonly onlyOf?: { readonly prefix: string } };

@@ -11,6 +11,7 @@ import { sql } from 'kysely';
 import { CLAIM_KIND } from '#domain/claim-kind.ts';
 import { type Digest, digestToBytes } from '#domain/digest.ts';
 import type { RepositoryName } from '#domain/name.ts';
+import { BLOB_KINDS, cacheRange, prepareCachedBlobs } from './cached-blobs.ts';
 import type { GarbageRows, LinkedManifest, ManifestLimits } from './metadata-garbage.ts';
 import { INDEXED_VALUE_BYTES } from './rows-views.ts';
 import { guard, type Place, prepare, run, type Store } from './statement.ts';
@@ -22,6 +23,7 @@ export function openGarbageRows(store: Store): GarbageRows {
   const { reader, writer } = store;
   const find = prepareSearches(store.db);
   const remove = prepareRemovals(store.db);
+  const cached = prepareCachedBlobs(store.db);
   return {
     async deletedManifests({ deletedBeforeMs, after, limit }) {
       const rows = await reader.all(find.deleted.bind({ deletedBeforeMs, ...after, limit }));
@@ -72,12 +74,21 @@ export function openGarbageRows(store: Store): GarbageRows {
       const rows = await reader.all(find.referrers.bind({ digest, limit }));
       return rows.map((row) => row.manifest as Digest);
     },
-    async dropBlob(digest, { usedBeforeMs, evenIfReferred = false }) {
-      const drop = evenIfReferred ? remove.blob : remove.unreferredBlob;
-      const result = await writer.write([
-        guard(drop.bind({ digest, usedBeforeMs })),
-        run(remove.blobLinks.bind({ digest })),
-      ]);
+    async cachedBlobs(page) {
+      const rows = await reader.all(cached.page.bind({ ...page, ...cacheRange(page.prefix) }));
+      return rows.map((row) => ({
+        digest: row.digest as Digest,
+        sizeBytes: row.size_bytes,
+        usedMs: row.used_ms,
+        isOnlyOfCache: row.only_of_cache === 1,
+      }));
+    },
+    async dropBlob(digest, { usedBeforeMs, onlyOf }) {
+      const drop =
+        onlyOf === undefined
+          ? remove.unreferredBlob.bind({ digest, usedBeforeMs })
+          : cached.drop.bind({ digest, usedBeforeMs, ...cacheRange(onlyOf.prefix) });
+      const result = await writer.write([guard(drop), run(remove.blobLinks.bind({ digest }))]);
       return result.outcome === 'committed';
     },
   };
@@ -134,11 +145,6 @@ function prepareSearches(db: Store['db']) {
   };
 }
 
-/**
- * Foreign layers and blobs that were absent count too: where they are here after all, the manifest is the better for
- * it.
- */
-const BLOB_KINDS = [sql.lit('blob'), sql.lit('foreign'), sql.lit('absent')];
 const ALL_KINDS = [...BLOB_KINDS, sql.lit('manifest'), sql.lit('subject')];
 
 type DeletedArgs = {
@@ -267,7 +273,6 @@ function prepareRemovals(db: Store['db']) {
         .where(({ not, exists }) => not(exists(linkOf(db, p))))
         .returning('size_bytes'),
     ),
-    blob: prepare((p: Place<BlobArgs>) => unusedBlob(db, p)),
     unreferredBlob: prepare((p: Place<BlobArgs>) =>
       unusedBlob(db, p).where(({ not, exists, selectFrom }) =>
         not(

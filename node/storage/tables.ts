@@ -62,7 +62,7 @@ export type BlobTable = {
   readonly size_bytes: number;
   readonly source: string;
   readonly stored_ms: number;
-  /** When a push last relied on it; grows with every use, and is its revision. */
+  /** When a push last relied on it, or it was pulled from a cache; grows with every use, and is its revision. */
   readonly used_ms: number;
 };
 

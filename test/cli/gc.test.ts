@@ -10,7 +10,13 @@ type Region = { readonly name: string; readonly answers: readonly Answer[] };
 
 const NOTHING = { count: 0, sizeBytes: 0 };
 const REPORT = {
-  ...{ manifests: NOTHING, blobs: { count: 2, sizeBytes: 2048 }, uploads: NOTHING, orphans: NOTHING },
+  ...{
+    manifests: NOTHING,
+    blobs: { count: 2, sizeBytes: 2048 },
+    evicted: NOTHING,
+    uploads: NOTHING,
+    orphans: NOTHING,
+  },
   ...{ lost: NOTHING, examined: { count: 7, sizeBytes: 4096 }, largest: [] },
 };
 

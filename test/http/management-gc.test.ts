@@ -11,7 +11,14 @@ const NOTHING = { count: 0, sizeBytes: 0 };
 const RUN: GarbageRun = {
   ...{ id: 1, dryRun: false, state: 'waiting', startedMs: 0, endedMs: 0, reason: '' },
   report: {
-    ...{ manifests: NOTHING, blobs: NOTHING, uploads: NOTHING, orphans: NOTHING, lost: NOTHING },
+    ...{
+      manifests: NOTHING,
+      blobs: NOTHING,
+      evicted: NOTHING,
+      uploads: NOTHING,
+      orphans: NOTHING,
+      lost: NOTHING,
+    },
     examined: NOTHING,
     largest: [{ digest: digestOf('x'), sizeBytes: 9, fate: 'kept', reason: 'a push used it' }],
   },

@@ -35,6 +35,7 @@ async function openRig(fraction: number): Promise<Rig> {
     new GarbageCollector(
       {
         ...{ rows: metadata.garbage, uses: metadata.blobUses, blobs },
+        caches: { kept: () => [], onEvicted: () => undefined },
         ...{ clock, random, log: silentLog, metrics: new Registry() },
         files: {
           ...blobs,

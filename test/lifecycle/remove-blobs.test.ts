@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { digestOf } from '#domain/digest.ts';
 import { parseRepositoryName } from '#domain/name.ts';
-import { type BlobRemoval, removeBlobs } from '#node/lifecycle/remove-blobs.ts';
+import { removeBlobs } from '#node/lifecycle/remove-blobs.ts';
 import { silentLog } from '#runtime/log.ts';
 import { systemRandom } from '#runtime/random.ts';
 import { openMemoryBlobStore } from '#storage/blob-store-memory.ts';
@@ -16,6 +16,10 @@ const LAYER = new TextEncoder().encode('a layer');
 const DIGEST = digestOf(LAYER);
 const NEVER = new AbortController().signal;
 
+type Removal = { readonly usedBeforeMs: number } & (
+  | { readonly reason: 'unreferenced' }
+  | { readonly reason: 'evicted'; readonly prefix: string }
+);
 type Cache = { readonly metadata: Metadata; readonly blobs: ReturnType<typeof openMemoryBlobStore> };
 
 /** A cache with a manifest whose layer was last used at 1000. */
@@ -32,7 +36,7 @@ async function openCache(stack: AsyncDisposableStack): Promise<Cache> {
 
 async function remove(
   { metadata, blobs }: Cache,
-  removal: Omit<BlobRemoval, 'signal'>,
+  removal: Removal,
   files: Pick<Cache['blobs'], 'removeOlder'> = blobs,
 ) {
   const deps = { rows: metadata.garbage, uses: metadata.blobUses, files, log: silentLog };
@@ -54,7 +58,7 @@ test('blob removal: what was used since is not evicted', async () => {
   await using stack = new AsyncDisposableStack();
   const cache = await openCache(stack);
   await cache.metadata.blobUses.touch(DIGEST, { nowMs: 3000, everyMs: 0 });
-  assert.equal((await remove(cache, { reason: 'evicted', usedBeforeMs: 2000 })).count, 0);
+  assert.equal((await remove(cache, { reason: 'evicted', prefix: 'cache', usedBeforeMs: 2000 })).count, 0);
   assert.ok((await cache.blobs.stat(DIGEST)) !== undefined);
 });
 
@@ -64,7 +68,7 @@ test('blob removal: an evicted blob is answered for by nobody before its bytes g
   const rowsAtRemoval: unknown[] = [];
   const removed = await remove(
     cache,
-    { reason: 'evicted', usedBeforeMs: 2000 },
+    { reason: 'evicted', prefix: 'cache', usedBeforeMs: 2000 },
     {
       async removeOlder(digest, limits) {
         rowsAtRemoval.push(await cache.metadata.blobs.find(digest));
@@ -84,7 +88,7 @@ test('blob removal: a blob that comes back while its bytes go stays', async () =
   const cache = await openCache(stack);
   await remove(
     cache,
-    { reason: 'evicted', usedBeforeMs: 2000 },
+    { reason: 'evicted', prefix: 'cache', usedBeforeMs: 2000 },
     {
       async removeOlder(digest, limits) {
         const row = { digest, sizeBytes: LAYER.length, source: 'hub', storedMs: 3000 };

@@ -69,6 +69,7 @@ export function startRegion(deps: SimulatedRegionDeps, fault: Fault): SimulatedR
         files: blobs,
         clock,
         log: silentLog,
+        caches: { kept: () => [], onEvicted: () => undefined },
       },
     },
   };

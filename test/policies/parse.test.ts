@@ -104,10 +104,11 @@ test('parse: a proxy has its defaults', () => {
 
 test('parse: a proxy with everything', () => {
   const policy = only(
-    `${PROXY}  serve: {prefix: mirrors/hub}\n  upstreams: [a]\n  freshness: {timeToLive: 1h30m, whenDown: fail}\n`,
+    `${PROXY}  serve: {prefix: mirrors/hub}\n  upstreams: [a]\n  freshness: {timeToLive: 1h30m, whenDown: fail}\n  keep: {perRegion: 2TiB, evict: leastRecentlyUsed}\n`,
   );
   assert.ok(policy.kind === 'ProxyCache');
   assert.deepEqual(policy.settings.freshness, { timeToLiveMs: 5_400_000, whenDown: 'fail' });
+  assert.deepEqual(policy.settings.keep, { perRegionBytes: 2 ** 41 });
 });
 
 test('parse: an upstream is anonymous, or has the places of its credentials', () => {

@@ -235,6 +235,33 @@ export const PROXY_REFUSALS: readonly Refusal[] = [
       'f.yaml:15:27: "spec.freshness.timeToLive": expected at most ten years',
     ],
   },
+  {
+    what: 'a cache that keeps no size, something else than the last used, or pins',
+    text: `${PROXY}  serve: {prefix: hub}
+  upstreams: [hub]
+  keep:
+    perRegion: 2TB of it
+    evict: oldest
+    pin: ["library/*"]
+    perZone: 1GiB
+---
+${PROXY.replace('hub', 'two')}  serve: {prefix: two}
+  upstreams: [hub]
+  keep: {perRegion: 9PiB}
+---
+${PROXY.replace('hub', 'three')}  serve: {prefix: three}
+  upstreams: [hub]
+  keep: {evict: leastRecentlyUsed}
+`,
+    problems: [
+      'f.yaml:8:16: "spec.keep.perRegion": expected a size such as 500GiB or 2TiB',
+      'f.yaml:9:12: "spec.keep.evict": expected "leastRecentlyUsed", got "oldest"',
+      'f.yaml:10:5: key "spec.keep.pin" is not supported by this version',
+      'f.yaml:11:5: unknown key "spec.keep.perZone"; expected one of perRegion, evict',
+      'f.yaml:19:21: "spec.keep.perRegion": expected less than 8PiB',
+      'f.yaml:27:3: missing key "spec.keep.perRegion"',
+    ],
+  },
 ];
 
 export const UPSTREAM_REFUSALS: readonly Refusal[] = [

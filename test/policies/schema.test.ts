@@ -64,6 +64,7 @@ test('examples: cache-docker-hub serves hub/ from Docker Hub', () => {
       prefix: 'hub',
       upstreams: ['hub'],
       freshness: { timeToLiveMs: 600_000, whenDown: 'stale' },
+      keep: { perRegionBytes: 500 * 2 ** 30 },
     },
   ]);
   assert.deepEqual(set.upstreams, [{ name: 'hub', url: 'https://registry-1.docker.io' }]);

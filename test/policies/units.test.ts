@@ -1,8 +1,8 @@
-/** Durations as people write them, and the nearest known word to a misspelt one. */
+/** Durations and sizes as people write them, and the nearest known word to a misspelt one. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { suggest } from '#policies/suggest.ts';
-import { parseDuration } from '#policies/units.ts';
+import { parseDuration, parseSize } from '#policies/units.ts';
 
 for (const text of ['', '10', 'm', '1.5h', '-1s', '10 m', '30m1h', '1m1m', '1w', '10M', '1h 30m', '3651d']) {
   test(`units: ${JSON.stringify(text)} is no duration`, () => {
@@ -21,6 +21,38 @@ for (const [text, ms] of [
 ] as const) {
   test(`units: ${text} is ${ms} ms`, () => {
     assert.equal(parseDuration(text), ms);
+  });
+}
+
+for (const text of [
+  '',
+  '10',
+  'GiB',
+  '1.5TiB',
+  '-1GB',
+  '10 GiB',
+  '2tib',
+  '1KB',
+  '2T',
+  '9PiB',
+  '99999999999999PB',
+]) {
+  test(`units: ${JSON.stringify(text)} is no size`, () => {
+    assert.equal(parseSize(text), undefined);
+  });
+}
+
+for (const [text, bytes] of [
+  ['0B', 0],
+  ['1KiB', 1024],
+  ['500GiB', 500 * 2 ** 30],
+  ['2TiB', 2 ** 41],
+  ['1kB', 1000],
+  ['20MB', 20_000_000],
+  ['7PiB', 7 * 2 ** 50],
+] as const) {
+  test(`units: ${text} is ${bytes} bytes`, () => {
+    assert.equal(parseSize(text), bytes);
   });
 }
 

@@ -2,19 +2,13 @@
  * Garbage collection of a running region: asked for by the command, by itself, and beside pushes and kills.
  */
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { test } from 'node:test';
-import { promisify } from 'node:util';
-import { parseDocument } from 'yaml';
 import { digestOf } from '#domain/digest.ts';
-import type { GarbageRun } from '#node/lifecycle/garbage-run.ts';
+import { collectGarbage, configureGarbage, fairwayGc } from './gc-runs.ts';
 import { statusOf, until } from './management.ts';
-import { type MeshUnderTest, REGIONS, startMesh } from './mesh-under-test.ts';
+import { REGIONS, startMesh } from './mesh-under-test.ts';
 import { expectStatus, makeImage, pullImage, pushBlob, pushImage, type TestImage } from './registry-calls.ts';
 
-const COMMAND = join(import.meta.dirname, '../../node/cli/fairway.ts');
 const HOUR_MS = 3_600_000;
 const KILLS = 5;
 
@@ -25,7 +19,7 @@ test('gc: what a push may still rely on stays, and so does what is tagged', asyn
   const [, blob] = makeImage(3000).blobs;
   assert.ok(blob !== undefined);
   await expectStatus(await pushBlob(mesh.url(0), 'kept/app', blob), 201);
-  const { run } = await collect(mesh);
+  const { run } = await collectGarbage(mesh);
   assert.deepEqual(
     [run.report.blobs.count, run.report.manifests.count, run.report.examined.count],
     [0, 0, 4],
@@ -37,7 +31,7 @@ test('gc: what a push may still rely on stays, and so does what is tagged', asyn
 
 test('gc: what was deleted goes, and what others share stays; a dry run tells of it and removes nothing', async () => {
   await using mesh = await startMesh({ regions: REGIONS.slice(0, 1) });
-  await configure(mesh, { intervalMs: HOUR_MS, graceMs: 0 });
+  await configureGarbage(mesh, { intervalMs: HOUR_MS, graceMs: 0 });
   const kept = makeImage(1000, 20_000);
   const gone = sharing(makeImage(30_000), kept);
   await pushImage(mesh.url(0), 'shared/app', 'kept', kept);
@@ -47,7 +41,7 @@ test('gc: what was deleted goes, and what others share stays; a dry run tells of
     await fetch(`${mesh.url(0)}/v2/shared/app/manifests/${gone.digest}`, { method: 'DELETE' }),
     202,
   );
-  const dry = await collect(mesh, '--dry-run');
+  const dry = await collectGarbage(mesh, '--dry-run');
   assert.deepEqual(
     [dry.run.dryRun, dry.run.report.manifests.count, dry.run.report.blobs],
     [true, 1, { count: 2, sizeBytes: ownBytes(gone) }],
@@ -59,21 +53,21 @@ test('gc: what was deleted goes, and what others share stays; a dry run tells of
   );
   assert.deepEqual((await statusOf(mesh.region(0))).blobs, before.blobs);
 
-  const { run } = await collect(mesh);
+  const { run } = await collectGarbage(mesh);
   assert.deepEqual(run.report.blobs, dry.run.report.blobs);
   const after = await statusOf(mesh.region(0));
   assert.equal(after.blobs.count, before.blobs.count - 2);
   assert.equal(await pullImage(mesh.url(0), 'shared/app', 'kept'), kept.digest);
   await pushImage(mesh.url(0), 'shared/app', 'again', gone);
   assert.equal(await pullImage(mesh.url(0), 'shared/app', 'again'), gone.digest);
-  const table = await fairway(mesh, '--dry-run');
+  const table = await fairwayGc(mesh, '--dry-run');
   assert.match(table, /eu-west +dry run/);
   assert.match(table, /refers to it/);
 });
 
 test('gc: by itself, beside pushes and through kills, it takes garbage and nothing else', async () => {
   await using mesh = await startMesh({ regions: REGIONS.slice(0, 1) });
-  await configure(mesh, { intervalMs: 1000, graceMs: 2000 });
+  await configureGarbage(mesh, { intervalMs: 1000, graceMs: 2000 });
   const acknowledged: TestImage[] = [];
   for (let kill = 0; kill < KILLS; kill += 1) {
     for (let n = 0; n < 5; n += 1) {
@@ -101,7 +95,7 @@ test('gc: by itself, beside pushes and through kills, it takes garbage and nothi
 test('gc: a region that does not answer is named, with exit code 1', async () => {
   await using mesh = await startMesh({ regions: REGIONS.slice(0, 1) });
   await mesh.mesh.kill(mesh.region(0).name, 'SIGKILL');
-  await assert.rejects(fairway(mesh), (thrown: { code?: number; stdout?: string }) => {
+  await assert.rejects(fairwayGc(mesh), (thrown: { code?: number; stdout?: string }) => {
     assert.equal(thrown.code, 1);
     assert.match(String(thrown.stdout), /eu-west does not answer/);
     return true;
@@ -118,40 +112,4 @@ function sharing(own: TestImage, other: TestImage): TestImage {
 /** Of its blobs that no other image here has: those of `own` in `sharing`. */
 function ownBytes(image: TestImage): number {
   return image.blobs.slice(0, 2).reduce((sum, { bytes }) => sum + bytes.length, 0);
-}
-
-/** Starts the only region anew with these settings. */
-async function configure(
-  mesh: MeshUnderTest,
-  gc: { readonly intervalMs: number; readonly graceMs: number },
-): Promise<void> {
-  const { name, folder } = mesh.region(0);
-  await mesh.mesh.kill(name, 'SIGTERM');
-  const file = join(folder, 'node.yaml');
-  const document = parseDocument(readFileSync(file, 'utf8'));
-  document.setIn(['spec', 'gc'], gc);
-  writeFileSync(file, String(document));
-  await mesh.mesh.startRegion(name);
-}
-
-async function collect(
-  mesh: MeshUnderTest,
-  ...flags: readonly string[]
-): Promise<{ readonly run: GarbageRun }> {
-  const [region] = JSON.parse(await fairway(mesh, '--json', ...flags)) as readonly {
-    readonly run: GarbageRun;
-  }[];
-  assert.equal(region?.run.state, 'done', region?.run.reason ?? '');
-  return region;
-}
-
-async function fairway(mesh: MeshUnderTest, ...flags: readonly string[]): Promise<string> {
-  const { stdout } = await promisify(execFile)(process.execPath, [
-    COMMAND,
-    'gc',
-    '--data',
-    mesh.data,
-    ...flags,
-  ]);
-  return stdout;
 }

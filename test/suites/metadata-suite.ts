@@ -9,6 +9,7 @@ import { MEDIA_TYPE } from '#domain/manifest.ts';
 import { parseRepositoryName } from '#domain/name.ts';
 import type { Metadata, NewTask, TaskRow } from '#storage/metadata.ts';
 import { isRegistryError } from './blob-store-suite.ts';
+import { cachedBlobsSuite } from './cached-blobs-suite.ts';
 import { claimRowsSuite } from './claim-rows-suite.ts';
 import { epochSuite } from './epoch-suite.ts';
 import { image, index } from './manifest-samples.ts';
@@ -25,6 +26,7 @@ export function metadataSuite(name: string, open: OpenMetadata): void {
   presenceLaws(name, open);
   taskLaws(name, open);
   cachedTagLaws(name, open);
+  cachedBlobsSuite(name, open);
   claimRowsSuite(name, open);
   readingRightsSuite(name, open);
   epochSuite(name, open);
