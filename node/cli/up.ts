@@ -142,6 +142,7 @@ function welcome(mesh: LocalMesh, data: string): string {
       .filter((other) => other !== region)
       .map((other) => other.name)
       .join(', ') || '-',
+    String(mesh.pid(region.name) ?? '-'),
   ]);
   const [first, second] = mesh.regions;
   const other = second ?? first;
